@@ -1,0 +1,1 @@
+"""The wire: connections to the Redis or Valkey server, and what is said over them."""

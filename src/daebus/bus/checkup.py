@@ -1,0 +1,66 @@
+"""What to know about a server that daebus did not start itself: settings that lose messages."""
+
+from __future__ import annotations
+
+import hiredis
+
+from daebus.bus.commands import ServerReply
+from daebus.bus.link import Link
+from daebus.deadline import Deadline
+from daebus.errors import DaebusError
+
+#: A subscriber's output buffer should hold this much before the server cuts it off, in bytes.
+ENOUGH_BYTES = 48 * 1024 * 1024
+
+_LIMIT = b"client-output-buffer-limit"
+_NO_COPY = b"min-string-size-avoid-copy-reply"
+
+
+def warnings(link: Link, deadline: Deadline) -> list[str]:
+    """What is worth a warning about the server's settings, with the command that changes it.
+
+    A server that does not allow CONFIG tells nothing.
+    """
+    found = []
+    try:
+        limits = _config(link, deadline, _LIMIT)
+        no_copy = _config(link, deadline, _NO_COPY)
+    except DaebusError:
+        return []
+    if limits is not None and (limit := _pubsub_limit(limits)) is not None:
+        if 0 < limit < ENOUGH_BYTES:
+            found.append(
+                f"the server cuts off a subscriber that is {limit / 1024 / 1024:.0f} MiB behind, "
+                f"and what it had waiting is lost; allow more with: CONFIG SET "
+                f"client-output-buffer-limit 'pubsub 256mb 64mb 60'"
+            )
+    if no_copy not in (None, b"0"):
+        # Measured with Valkey 9.1: larger messages are sent by reference and not counted.
+        found.append(
+            f"messages of {int(no_copy):,} bytes and more are not counted in the output buffer of "
+            f"a subscriber, so a slow one can fill the server's memory; count them with: "
+            f"CONFIG SET {_NO_COPY.decode()} 0"
+        )
+    return found
+
+
+def subscribers(link: Link, channel: str, deadline: Deadline) -> int:
+    """How many subscribe to a channel; 0 when the server does not tell."""
+    try:
+        reply = link.ask(deadline, b"PUBSUB", b"NUMSUB", channel.encode())
+    except DaebusError:
+        return 0
+    return reply[1] if isinstance(reply, list) and isinstance(reply[1], int) else 0
+
+
+def _config(link: Link, deadline: Deadline, name: bytes) -> bytes | None:
+    reply: ServerReply | dict[bytes, bytes] = link.ask(deadline, b"CONFIG", b"GET", name)
+    if isinstance(reply, hiredis.ReplyError) or not isinstance(reply, dict):
+        return None
+    return reply.get(name)
+
+
+def _pubsub_limit(limits: bytes) -> int | None:
+    """The hard limit in `normal 0 0 0 … pubsub 33554432 8388608 60`."""
+    words = limits.split()
+    return int(words[words.index(b"pubsub") + 1]) if b"pubsub" in words else None

@@ -1,0 +1,241 @@
+"""Open a connection to the server, and the bare socket that carries the path of a message.
+
+redis-py knows addresses, TLS, passwords and the handshake, so it opens the connection. From then
+on daebus drives the socket itself: one system call for a whole receive, one for a whole send.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+import threading
+from typing import Protocol
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from daebus.bus import embedded
+from daebus.errors import ServerUnavailable, SettingsError
+from daebus.settings import DEFAULT_URL
+
+#: How long a receive waits before it gives the reader thread a turn to look at the link, seconds.
+RECEIVE_WAIT_S = 1.0
+
+#: How long to wait for the server to accept a connection and to answer the handshake, seconds.
+CONNECT_TIMEOUT_S = 5.0
+
+_SCHEMES = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://", "embedded://")
+
+
+def display(url: str) -> str:
+    """The address as it may be shown: without its password, and without its query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that cannot be read)"
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{parts.username or ''}:***@" if parts.password else ""
+    return urlunsplit((parts.scheme, user + host, parts.path, "", ""))
+
+
+def check_url(url: str) -> str:
+    """Return `url`, or raise `SettingsError` when it is no server address."""
+    if not isinstance(url, str) or not url.startswith(_SCHEMES):
+        shown = display(url) if isinstance(url, str) else repr(type(url))
+        raise SettingsError(
+            f"{shown} is no server address; it begins with one of {', '.join(_SCHEMES)}"
+        )
+    return url
+
+
+def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S) -> redis.Redis:
+    """A redis-py client for this address: for keys and administration, not for messages.
+
+    Its own retries are off: redis-py repeats a command whose reply was lost, which would run it
+    twice, and it gives up when its budget is spent; daebus decides both itself.
+
+    Raises:
+        SettingsError: the address makes no sense.
+        ServerUnavailable: the bundled server of `embedded://` cannot be started.
+    """
+    check_url(url)
+    if url.startswith("embedded://"):
+        url = f"unix://{quote(str(embedded.ensure_server()))}"
+    elif url.startswith("valkey"):
+        url = "redis" + url.removeprefix("valkey")
+    try:
+        return redis.Redis.from_url(
+            url,
+            protocol=protocol,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{display(url)} is no server address: {error}") from None
+
+
+class Wire(Protocol):
+    """A connected socket, as the link uses it: receives wait, sends never do."""
+
+    def receive_into(self, buffer: bytearray) -> int:
+        """Receive what is there, at least one byte; -1 when nothing came for `RECEIVE_WAIT_S`.
+
+        Raises:
+            OSError: the connection is broken; closed by the other side too.
+        """
+        ...
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send as much as fits into the socket's buffer now, maybe nothing."""
+        ...
+
+    def wait_writable(self, timeout_s: float) -> bool:
+        """Wait until `send` can go on."""
+        ...
+
+    def close(self) -> None:
+        """Close; a receive in another thread ends."""
+        ...
+
+    def abandon(self) -> None:
+        """Close this process's end only: the parent of a fork goes on with the connection."""
+        ...
+
+
+class PlainWire:
+    """A TCP or unix socket. The kernel itself ends a receive that waits: one system call."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.setblocking(True)
+        timeval = struct.pack("ll", int(RECEIVE_WAIT_S), int(RECEIVE_WAIT_S % 1 * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
+    def receive_into(self, buffer: bytearray) -> int:
+        """See `Wire`."""
+        try:
+            count = self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return -1
+        if count == 0:
+            raise ConnectionResetError("the server closed the connection")
+        return count
+
+    def send(self, data: bytes | memoryview) -> int:
+        """See `Wire`."""
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def wait_writable(self, timeout_s: float) -> bool:
+        """See `Wire`."""
+        return _poll(self._sock, select.POLLOUT, timeout_s)
+
+    def close(self) -> None:
+        """See `Wire`."""
+        _close(self._sock)
+
+    def abandon(self) -> None:
+        """See `Wire`."""
+        self._sock.close()
+
+
+class TlsWire:
+    """A TLS socket. OpenSSL's object is not made for two threads at once, so a lock guards it."""
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        sock.setblocking(False)
+
+    def receive_into(self, buffer: bytearray) -> int:
+        """See `Wire`."""
+        while True:
+            try:
+                with self._lock:
+                    count = self._sock.recv_into(buffer)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not _poll(self._sock, select.POLLIN, RECEIVE_WAIT_S):
+                    return -1
+                continue
+            if count == 0:
+                raise ConnectionResetError("the server closed the connection")
+            return count
+
+    def send(self, data: bytes | memoryview) -> int:
+        """See `Wire`."""
+        try:
+            with self._lock:
+                return self._sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+    def wait_writable(self, timeout_s: float) -> bool:
+        """See `Wire`."""
+        return _poll(self._sock, select.POLLOUT, timeout_s)
+
+    def close(self) -> None:
+        """See `Wire`."""
+        _close(self._sock)
+
+    def abandon(self) -> None:
+        """See `Wire`."""
+        self._sock.close()
+
+
+def _poll(sock: socket.socket, events: int, timeout_s: float) -> bool:
+    poller = select.poll()
+    poller.register(sock, events)
+    return bool(poller.poll(timeout_s * 1000))
+
+
+def _close(sock: socket.socket) -> None:
+    """Close for both directions, because close() alone does not wake a thread that receives."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # It was not connected any more.
+    sock.close()
+
+
+def connect(url: str, name: str) -> Wire:
+    """Connect, authenticate and hand over the bare socket, speaking RESP3.
+
+    Args:
+        url: the server's address.
+        name: the connection's name in the server's CLIENT LIST.
+
+    Raises:
+        SettingsError: the address makes no sense.
+        ServerUnavailable: nobody answers there, or the server refuses.
+    """
+    connection = client(url).connection_pool.make_connection()
+    connection.client_name = name
+    try:
+        connection.connect()
+    except redis.AuthenticationError as error:
+        raise ServerUnavailable(display(url), f"it refuses the user or password ({error})") from None
+    except (redis.RedisError, OSError) as error:
+        raise ServerUnavailable(display(url), _advice(url, error)) from None
+    # The handshake's replies have all been read, so nothing is left in redis-py's own buffer.
+    sock = connection._sock  # noqa: SLF001 - redis-py has no public way to take the socket over
+    connection._sock = None  # noqa: SLF001 - … nor to let go of it without closing it
+    return TlsWire(sock) if isinstance(sock, ssl.SSLSocket) else PlainWire(sock)
+
+
+def _advice(url: str, error: Exception) -> str:
+    reason = str(error).rstrip(".")
+    if url == DEFAULT_URL:
+        return (
+            f"{reason}. Start a Redis or Valkey server there, or set DAEBUS_URL=embedded:// to "
+            f"use the bundled one"
+        )
+    return reason

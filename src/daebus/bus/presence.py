@@ -1,0 +1,74 @@
+"""Presence: who serves what, alive. Each replica writes a key that expires unless it is refreshed."""
+
+from __future__ import annotations
+
+import msgspec
+import redis
+
+from daebus.bus.connection import client, display
+from daebus.channels import ALL_PRESENCE_KEYS, presence_pattern
+from daebus.errors import ServerUnavailable
+
+#: A key is refreshed so often, and expires when it was not for so long, in seconds.
+REFRESH_S = 2.0
+EXPIRE_S = 8.0
+
+
+class Replica(msgspec.Struct, kw_only=True):
+    """One running instance of a service, as it described itself last."""
+
+    service: str
+    replica_id: str
+    host: str
+    pid: int
+    version: str
+    started_at: float
+    actions: list[str] = []
+    channels: list[str] = []
+    max_workers: int = 0
+    in_progress: int = 0
+    backlog: int = 0
+    handled: int = 0
+    errors: int = 0
+    #: How often the connection was lost and messages may have been missed.
+    gaps: int = 0
+    #: What went wrong, by kind, such as `rejected` or `bad_message`.
+    incidents: dict[str, int] = {}
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Replica)
+
+
+def encode_replica(replica: Replica) -> bytes:
+    """What stands in the presence key."""
+    return _encoder.encode(replica)
+
+
+def find_replicas(url: str, service: str | None = None) -> list[Replica]:
+    """The replicas that are alive, ordered by service and start.
+
+    Args:
+        url: the server's address.
+        service: only this service.
+
+    Raises:
+        SettingsError: the address makes no sense.
+        ServerUnavailable: the server cannot be reached or refused.
+    """
+    pattern = presence_pattern(service) if service else ALL_PRESENCE_KEYS
+    found = []
+    try:
+        with client(url) as server:
+            keys = list(server.scan_iter(match=pattern, count=1000))
+            values = server.mget(keys) if keys else []
+    except redis.RedisError as error:
+        raise ServerUnavailable(display(url), str(error)) from None
+    for value in values:
+        if value is None:
+            continue  # It expired between the two commands.
+        try:
+            found.append(_decoder.decode(value))
+        except msgspec.MsgspecError:
+            continue  # A foreign key of that name is no replica.
+    return sorted(found, key=lambda replica: (replica.service, replica.started_at))

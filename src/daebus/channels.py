@@ -1,0 +1,75 @@
+"""The names on the server: channels, keys, and which channels may be answered. Pure functions."""
+
+from __future__ import annotations
+
+import re
+
+from daebus.errors import SettingsError
+
+#: Replies go only to channels that begin so: with any name allowed, anyone could make a service
+#: publish into another service's channel.
+REPLY_PREFIX = "caller_"
+
+_REPLY_CHANNEL = re.compile(r"caller_[A-Za-z0-9_.:\-]{1,121}")
+
+#: Longest name of a service, channel or action, in characters. Far above any real name, and short
+#: enough to stand in a log line.
+MAX_NAME_LENGTH = 200
+
+#: Every presence key, as a pattern for SCAN.
+ALL_PRESENCE_KEYS = "daebus:{*}:replica:*"
+
+
+def is_reply_channel(name: str) -> bool:
+    """Whether a reply may be published to this channel (at most 128 characters)."""
+    return _REPLY_CHANNEL.fullmatch(name) is not None
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name`, or raise when it cannot be the name of a service, channel or action.
+
+    Args:
+        kind: what is named, for the error's text.
+        name: the name to check.
+
+    Raises:
+        SettingsError: it is empty, too long, not text, or has characters that do not print.
+
+    Example:
+        >>> check_name("service", "billing")
+        'billing'
+    """
+    if not isinstance(name, str) or not name:
+        raise SettingsError(f"a {kind} needs a name: a text that is not empty, got {name!r}")
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise SettingsError(
+            f"{name[:50]!r} cannot name a {kind}: use printable characters, "
+            f"{MAX_NAME_LENGTH} at most"
+        )
+    return name
+
+
+def check_service_name(name: str) -> str:
+    """Return `name`, or raise `SettingsError` when it cannot be the name of a service."""
+    check_name("service", name)
+    if name.startswith(REPLY_PREFIX):
+        raise SettingsError(
+            f"{name!r} cannot name a service: channels that begin with {REPLY_PREFIX!r} are the "
+            f"reply channels of callers"
+        )
+    return name
+
+
+def presence_key(service: str, replica_id: str) -> str:
+    """The key that says that one replica is alive.
+
+    The braces make a hash tag: all keys of a service share one slot of a cluster (Redis Cluster
+    specification, "Hash tags").
+    """
+    return f"daebus:{{{service}}}:replica:{replica_id}"
+
+
+def presence_pattern(service: str) -> str:
+    """The presence keys of one service, as a pattern for SCAN, with glob characters escaped."""
+    escaped = re.sub(r"([*?\[\]\\])", r"\\\1", service)
+    return f"daebus:{{{escaped}}}:replica:*"

@@ -1,0 +1,66 @@
+"""Ends futures whose deadline has passed, for callers that do not wait themselves.
+
+A timing wheel: calls are kept by the tenth of a second in which they expire, so that adding and
+removing one costs the same with ten calls under way and with a hundred thousand, and a call that
+is over leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+#: Calls that expire within this many seconds of each other are looked at together.
+TICK_S = 0.1
+
+
+class Expiry:
+    """Runs one thread while there is anything to wait for. Safe from any thread.
+
+    Args:
+        expire: called with the id of each call that is too late.
+    """
+
+    def __init__(self, expire: Callable[[str], None]) -> None:
+        self._expire = expire
+        self._buckets: dict[int, dict[str, None]] = {}
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def add(self, request_id: str, timeout_s: float) -> int:
+        """Expire a call after `timeout_s`; gives the bucket that it is in, for `remove`."""
+        bucket = int((monotonic() + timeout_s) / TICK_S) + 1
+        ids = self._buckets.get(bucket)
+        if ids is None or not self._is_running:
+            with self._lock:
+                ids = self._buckets.setdefault(bucket, {})
+                ids[request_id] = None
+                if not self._is_running:
+                    self._is_running = True
+                    threading.Thread(
+                        target=self._run, name="daebus-expiry", daemon=True
+                    ).start()
+        else:
+            ids[request_id] = None
+        return bucket
+
+    def remove(self, request_id: str, bucket: int) -> None:
+        """Forget a call that is over."""
+        ids = self._buckets.get(bucket)
+        if ids is not None:
+            ids.pop(request_id, None)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(TICK_S)
+            now = int(monotonic() / TICK_S)
+            with self._lock:
+                late = [self._buckets.pop(each) for each in sorted(self._buckets) if each <= now]
+                if not self._buckets and not late:
+                    self._is_running = False
+                    return
+            for ids in late:
+                for request_id in list(ids):
+                    self._expire(request_id)

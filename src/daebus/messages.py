@@ -1,0 +1,191 @@
+"""The envelopes of the wire, and the limits that hold before anything else looks at a message.
+
+The wire is JSON, so that `redis-cli PUBLISH svc '{"action": "ping"}'` is a request. An envelope is
+decoded once; its payload stays raw bytes until the handler's side asks for it. Pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from daebus.errors import BadMessage, TooLarge
+
+#: Largest message by default, in bytes. Pub/Sub copies a message to every subscriber's buffer.
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+#: Deepest nesting of lists and objects. Real payloads stay far below; parsers recurse.
+MAX_DEPTH = 64
+
+NO_PAYLOAD = msgspec.Raw(b"{}")
+
+
+class RequestEnvelope(msgspec.Struct, gc=False, omit_defaults=True):
+    """What a caller publishes to a service's channel."""
+
+    action: str
+    #: Any JSON value. A request without one is read as `{}`.
+    payload: Any = msgspec.UNSET
+    reply_to: str | None = None
+    request_id: str | int | None = None
+    #: The service that sent it, if a service did.
+    service: str | None = None
+    #: What remained of the caller's deadline when it was sent, in milliseconds.
+    timeout_ms: float | None = None
+    headers: dict[str, str] | None = None
+
+
+class _IncomingRequest(RequestEnvelope, gc=False):
+    payload: msgspec.Raw = NO_PAYLOAD
+
+
+class ReplyEnvelope(msgspec.Struct, gc=False):
+    """What a service publishes to a caller's reply channel."""
+
+    status: str
+    payload: Any = None
+    request_id: str | int | None = None
+    final: bool = True
+
+
+class ErrorEnvelope(msgspec.Struct, gc=False):
+    """An error reply; `code` is the error's name on the wire, see `daebus.errors`."""
+
+    error: str
+    code: str
+    request_id: str | int | None = None
+    final: bool = True
+    status: str = "error"
+
+
+class StreamEnvelope(ReplyEnvelope, gc=False):
+    """A reply of a stream; `seq` counts from 0, so that a caller sees a gap or a repeat."""
+
+    seq: int = 0
+
+
+class IncomingReply(msgspec.Struct, gc=False):
+    """Any reply, as a caller reads it."""
+
+    status: str
+    request_id: str | int | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
+    code: str = "error"
+    final: bool = True
+    seq: int | None = None
+
+
+class _Ids(msgspec.Struct, gc=False):
+    """What is needed to answer a request that is otherwise wrong."""
+
+    reply_to: Any = None
+    request_id: Any = None
+
+
+_encoder = msgspec.json.Encoder()
+_request_decoder = msgspec.json.Decoder(_IncomingRequest)
+_reply_decoder = msgspec.json.Decoder(IncomingReply)
+_ids_decoder = msgspec.json.Decoder(_Ids)
+
+#: What msgspec raises for bytes that are not the JSON asked for.
+DECODE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+def encode(envelope: object, max_bytes: int) -> bytes:
+    """Encode a value as JSON.
+
+    Raises:
+        TooLarge: the result is larger than `max_bytes`.
+        BadMessage: the value has something that JSON cannot hold; the text names its type.
+    """
+    try:
+        data = _encoder.encode(envelope)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadMessage(f"cannot be sent as JSON: {error}") from error
+    if len(data) > max_bytes:
+        raise TooLarge(len(data), max_bytes)
+    return data
+
+
+def decode_payload(raw: bytes | msgspec.Raw) -> Any:
+    """Decode a JSON value.
+
+    Raises:
+        BadMessage: it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except DECODE_ERRORS as error:
+        raise BadMessage(f"the payload is not valid JSON: {error}") from error
+
+
+def decode_request(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> RequestEnvelope:
+    """Decode a request; its payload stays a `msgspec.Raw`.
+
+    Raises:
+        BadMessage: it is too large, too deep, not JSON, or a field has the wrong type.
+    """
+    check_limits(data, max_bytes)
+    try:
+        return _request_decoder.decode(data)
+    except DECODE_ERRORS as error:
+        raise BadMessage(f"the request cannot be read: {error}") from error
+
+
+def decode_reply(data: bytes) -> IncomingReply:
+    """Decode a reply; its payload stays a `msgspec.Raw`.
+
+    Raises:
+        BadMessage: it is not a reply.
+    """
+    try:
+        return _reply_decoder.decode(data)
+    except DECODE_ERRORS as error:
+        raise BadMessage(f"the reply cannot be read: {error}") from error
+
+
+def decode_ids(data: bytes, max_bytes: int) -> tuple[str | None, str | int | None]:
+    """Where to answer a request that could not be read: its reply_to and request_id, if any."""
+    if len(data) > max_bytes:
+        return None, None
+    try:
+        ids = _ids_decoder.decode(data)
+    except DECODE_ERRORS:
+        return None, None
+    reply_to = ids.reply_to if isinstance(ids.reply_to, str) else None
+    request_id = ids.request_id if isinstance(ids.request_id, (str, int)) else None
+    return reply_to, request_id
+
+
+def check_limits(data: bytes, max_bytes: int) -> None:
+    """Raise when a message is larger or deeper than the limits allow.
+
+    Raises:
+        TooLarge: more than `max_bytes`.
+        BadMessage: more than `MAX_DEPTH` levels.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(len(data), max_bytes)
+    # So few brackets cannot be deep, and nearly every message ends here.
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_too_deep(data):
+        raise BadMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _is_too_deep(data: bytes) -> bool:
+    """Take away the innermost brackets, a level at a time: no Python step for each byte."""
+    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            return False  # Unbalanced: not JSON, which the decoder says better.
+        brackets = shorter
+    return bool(brackets)

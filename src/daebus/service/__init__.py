@@ -1,0 +1,1 @@
+"""One message's way through a service: it arrives, waits, is handled, and is answered."""

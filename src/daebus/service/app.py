@@ -1,0 +1,214 @@
+"""Daebus: the app. It wires the parts together; what they do stands in their own modules."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from daebus import settings
+from daebus.bus.connection import check_url
+from daebus.bus.presence import Replica
+from daebus.bus.shared import resolve_url
+from daebus.channels import check_service_name
+from daebus.errors import SettingsError
+from daebus.logs import get_logger, show_logs
+from daebus.messages import MAX_MESSAGE_BYTES
+from daebus.service.backlog import MAX_BYTES, MAX_MESSAGES
+from daebus.service.blueprint import Blueprint
+from daebus.service.context import current_request, current_response
+from daebus.service.lifecycle import Lifecycle, ServiceSettings
+from daebus.service.registry import Registrar
+from daebus.service.request import Request
+from daebus.service.response import Response
+from daebus.service.signals import stop_on_signals
+
+log = get_logger(__name__)
+
+MAX_WORKERS = 10
+GRACE_S = 10.0
+
+
+class Daebus(Registrar):
+    """A service: handlers, and the server whose channels they serve.
+
+    Each argument that is None is taken from the environment, else from the default.
+
+    Args:
+        name: the app's name; also the service's, if `run` is given no other.
+        max_workers: how many messages are handled at once, 1 or more (`DAEBUS_MAX_WORKERS`, 10).
+        url: the server's address, such as `redis://host:6379/0`, `rediss://…`, `unix://…` or
+            `embedded://` (`DAEBUS_URL`, `redis://localhost:6379`).
+        max_backlog: how many messages may wait for a free thread (`DAEBUS_MAX_BACKLOG`, 10,000).
+        max_backlog_bytes: how many bytes of messages may wait (`DAEBUS_MAX_BACKLOG_BYTES`, 64 MiB).
+        overflow: what happens to a message that finds no room. `"reject"`: its caller gets an
+            `Overloaded` error at once, a published message is dropped and counted.
+        max_message_bytes: larger messages are refused (`DAEBUS_MAX_MESSAGE_BYTES`, 1 MiB).
+        grace: seconds that what is in progress has to finish at a stop (`DAEBUS_GRACE`, 10.0).
+
+    Raises:
+        SettingsError: a value makes no sense; the text says which.
+
+    Example:
+        >>> app = Daebus("calculator", max_workers=20)
+        >>> @app.action("add")
+        ... def add(a: int, b: int) -> int:
+        ...     return a + b
+        >>> app.run()
+    """
+
+    def __init__(
+        self,
+        name: str,
+        max_workers: int | None = None,
+        url: str | None = None,
+        *,
+        max_backlog: int | None = None,
+        max_backlog_bytes: int | None = None,
+        overflow: str = "reject",
+        max_message_bytes: int | None = None,
+        grace: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._url = check_url(url) if url is not None else None
+        if overflow != "reject":
+            raise SettingsError(f"overflow={overflow!r} is unknown; use 'reject'")
+        number = settings.whole_number
+        self._max_workers = number("max_workers", max_workers, MAX_WORKERS)
+        self._max_backlog = number("max_backlog", max_backlog, MAX_MESSAGES)
+        self._max_backlog_bytes = number("max_backlog_bytes", max_backlog_bytes, MAX_BYTES)
+        self._max_message_bytes = number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
+        self._grace_s = settings.seconds("grace", grace, GRACE_S)
+        self._lifecycle: Lifecycle | None = None
+        self._lock = threading.Lock()
+
+    def register_blueprint(self, blueprint: Blueprint) -> None:
+        """Take over all handlers of a blueprint; it takes no more handlers after that.
+
+        Args:
+            blueprint: the group of handlers.
+
+        Raises:
+            RegistrationError: two handlers have one name; none is taken over then.
+        """
+        self.registry.merge(blueprint.registry)
+        blueprint.registry.closed_because = (
+            f"the blueprint {blueprint.name!r} has been registered with the app {self.name!r}; "
+            f"register the blueprint after its last handler"
+        )
+
+    def run(self, service: str | None = None, debug: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Serve until SIGINT, SIGTERM or `stop`, then finish what is in progress.
+
+        Records are shown on stderr, unless the program has configured `logging` itself.
+
+        Args:
+            service: the service's name, which is its channel; the app's name if None.
+            debug: show each message's way in the log.
+
+        Raises:
+            ServerUnavailable: the server cannot be reached at the start.
+            SettingsError: the service's name cannot be one.
+            RegistrationError: a handler cannot be served.
+        """
+        show_logs(logging.DEBUG if debug else logging.INFO)
+        stopping = threading.Event()
+        with stop_on_signals(stopping.set):
+            lifecycle = self._start(service, stopping)
+            lifecycle.stopping.wait()
+            lifecycle.stop()
+
+    def start(self, service: str | None = None) -> None:
+        """Serve in the background, until `stop`. For tests, and inside other programs.
+
+        Args:
+            service: the service's name; the app's name if None.
+
+        Raises:
+            ServerUnavailable: the server cannot be reached.
+            SettingsError: the service's name cannot be one, or the app runs already.
+            RegistrationError: a handler cannot be served.
+        """
+        self._start(service, threading.Event())
+
+    def stop(self) -> None:
+        """Stop: take nothing new, let what is in progress finish within the grace time.
+
+        Returns when all is done; called by a handler it only asks for the stop, since that waits
+        for the handler. May be called again.
+        """
+        lifecycle = self._lifecycle
+        if lifecycle is None:
+            return
+        lifecycle.stopping.set()
+        if lifecycle.owns_current_thread():
+            threading.Thread(target=lifecycle.stop, name="daebus-stop", daemon=True).start()
+        else:
+            lifecycle.stop()
+
+    def is_running(self) -> bool:
+        """Whether the service has been started and nobody has asked to stop it."""
+        return self._lifecycle is not None and self._lifecycle.is_running()
+
+    def stats(self) -> Replica:
+        """What the running service is and has done: what `daebus ps` shows.
+
+        Raises:
+            SettingsError: it is not running.
+        """
+        if self._lifecycle is None:
+            raise SettingsError(f"the app {self.name!r} is not running, so there are no figures")
+        return self._lifecycle.describe()
+
+    @property
+    def request(self) -> Request:
+        """The request that is being handled in this thread or task; like `daebus.request`.
+
+        Raises:
+            OutsideMessage: none is.
+        """
+        return current_request()
+
+    @property
+    def response(self) -> Response:
+        """The response to it; like `daebus.response`.
+
+        Raises:
+            OutsideMessage: no request is being handled.
+        """
+        return current_response()
+
+    def _start(self, service: str | None, stopping: threading.Event) -> Lifecycle:
+        with self._lock:
+            if self.is_running():
+                raise SettingsError(f"the app {self.name!r} runs already; stop it first")
+            name = check_service_name(service or self.name)
+            if name == "__main__":
+                raise SettingsError(
+                    "the service needs a name: app.run('my_service'), because the app's own name "
+                    "is only '__main__'"
+                )
+            lifecycle = Lifecycle(
+                ServiceSettings(
+                    service=name,
+                    url=resolve_url(self._url),
+                    max_workers=self._max_workers,
+                    max_backlog=self._max_backlog,
+                    max_backlog_bytes=self._max_backlog_bytes,
+                    max_message_bytes=self._max_message_bytes,
+                    grace_s=self._grace_s,
+                ),
+                self.registry,
+                stopping,
+            )
+            self._lifecycle = lifecycle
+            self.registry.closed_because = (
+                f"the app {self.name!r} has been started; register handlers before that"
+            )
+        try:
+            lifecycle.start()
+        except BaseException:
+            self.registry.closed_because = None
+            lifecycle.stop()
+            raise
+        return lifecycle

@@ -1,0 +1,99 @@
+"""The event loop beside the threads, on which `async def` handlers run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from daebus.deadline import Deadline
+from daebus.service.exchange import Exchange
+from daebus.service.handling import Handling, Tally
+
+#: How long a cancelled handler may take to end, in seconds.
+CANCEL_S = 0.3
+
+
+class EventLoop:
+    """One event loop in a thread of its own.
+
+    Args:
+        max_tasks: how many handlers may run at once.
+        handling: what is done with a message.
+        enter: called once in the loop's thread.
+    """
+
+    def __init__(self, max_tasks: int, handling: Handling, enter: Callable[[], None]) -> None:
+        self._max_tasks = max_tasks
+        self._handling = handling
+        self._enter = enter
+        self._loop = asyncio.new_event_loop()
+        self._incoming: deque[Exchange] = deque()
+        self._tasks: dict[asyncio.Task[None], Exchange] = {}
+        self._context = contextvars.Context()
+        self.tally = Tally()
+        self._thread = threading.Thread(target=self._run, name="daebus-event-loop", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def offer(self, exchange: Exchange) -> bool:
+        """Start a task for a message; False when as many as allowed are running."""
+        if self.in_progress >= self._max_tasks:
+            return False
+        self._incoming.append(exchange)
+        if len(self._incoming) == 1:  # Else the loop has been woken already.
+            self._loop.call_soon_threadsafe(self._start_tasks)
+        return True
+
+    @property
+    def in_progress(self) -> int:
+        """How many tasks are running or about to."""
+        return len(self._tasks) + len(self._incoming)
+
+    def join(self, deadline: Deadline) -> list[Exchange]:
+        """Let the handlers finish, cancel those that do not in time, and end; give those."""
+        if not self._thread.is_alive():
+            self._loop.close()
+            return []
+        finished = asyncio.run_coroutine_threadsafe(self._finish(deadline), self._loop)
+        try:
+            cut = finished.result(deadline.remaining_s() + 2 * CANCEL_S)
+        except TimeoutError:  # A handler blocks the loop itself.
+            return list(self._tasks.values())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CANCEL_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+        return cut
+
+    def _run(self) -> None:
+        self._enter()
+        self._context = contextvars.copy_context()
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _start_tasks(self) -> None:
+        while self._incoming:
+            exchange = self._incoming[0]
+            task = self._loop.create_task(
+                self._handling.run_async(exchange, self.tally), context=self._context.copy()
+            )
+            self._tasks[task] = exchange
+            task.add_done_callback(self._tasks.pop)
+            self._incoming.popleft()  # Last, so that `offer` wakes the loop again after this.
+
+    async def _finish(self, deadline: Deadline) -> list[Exchange]:
+        self._start_tasks()
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=deadline.remaining_s())
+        cut = [self._tasks[task] for task in tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if cut:
+            await asyncio.wait(tasks, timeout=CANCEL_S)
+        return cut

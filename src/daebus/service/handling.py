@@ -1,0 +1,139 @@
+"""From one message to one reply: call the handler, translate what it raises, always answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from daebus.bus.commands import Receivers
+from daebus.errors import AlreadyAnswered, BadMessage, Code, DaebusError
+from daebus.logs import Incidents, describe, get_logger
+from daebus.service.backlog import Counter
+from daebus.service.context import current
+from daebus.service.exchange import Exchange
+from daebus.service.time_limits import TimeLimits
+
+log = get_logger(__name__)
+
+
+class Tally:
+    """What one runner has done. Only it adds, anybody reads."""
+
+    __slots__ = ("errors", "handled")
+
+    def __init__(self) -> None:
+        self.handled = Counter()
+        self.errors = Counter()
+
+
+class Handling:
+    """Handles exchanges. Safe from any thread."""
+
+    def __init__(self, incidents: Incidents) -> None:
+        self._incidents = incidents
+        self._limits = TimeLimits(self._pass_limit)
+
+    def run(self, exchange: Exchange, tally: Tally) -> None:
+        """Handle a message in this thread. Whatever the handler does, this returns and answers."""
+        token = current.set(exchange)
+        try:
+            arguments = self._prepare(exchange)
+            if arguments is None:
+                tally.errors.value += 1
+                return
+            if (timeout_s := exchange.route.timeout_s) is not None:
+                self._limits.watch(exchange, timeout_s)
+            self._finish(exchange, exchange.route.function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a handler ends the handler
+            tally.errors.value += 1
+            self._fail(exchange, error)
+        finally:
+            tally.handled.value += 1
+            current.reset(token)
+
+    async def run_async(self, exchange: Exchange, tally: Tally) -> None:
+        """Handle a message as a task of the event loop."""
+        current.set(exchange)  # A task has a context of its own.
+        limit = asyncio.timeout(exchange.route.timeout_s)
+        try:
+            arguments = self._prepare(exchange)
+            if arguments is None:
+                tally.errors.value += 1
+                return
+            async with limit:
+                result = await exchange.route.function(*arguments)
+            self._finish(exchange, result)
+        except BaseException as error:
+            tally.errors.value += 1
+            if isinstance(error, TimeoutError) and limit.expired():
+                self._pass_limit(exchange)
+            elif isinstance(error, asyncio.CancelledError):
+                refuse(exchange, Code.STOPPING, "the service stopped before the handler was done")
+                raise
+            else:
+                self._fail(exchange, error)
+        finally:
+            tally.handled.value += 1
+
+    def stop(self) -> None:
+        """End the watch on time limits."""
+        self._limits.stop()
+
+    def _prepare(self, exchange: Exchange) -> tuple[Any, ...] | None:
+        """The handler's arguments; None when it must not run, which the caller has been told."""
+        if exchange.request.is_expired:
+            self._incidents.report("expired", "a request's deadline passed before it was handled")
+            refuse(exchange, Code.EXPIRED, "the deadline passed before the handler was started")
+            return None
+        try:
+            return exchange.arguments()
+        except BadMessage as error:
+            reason = error.reason
+            self._incidents.report("bad_message", f"refused for {exchange.route.name!r}: {reason}")
+            refuse(exchange, Code.BAD_REQUEST, reason)
+            return None
+
+    def _finish(self, exchange: Exchange, result: Any) -> None:
+        """Send what the handler returned, unless it has sent its final response itself."""
+        if exchange.response.is_answered:
+            return
+        if isinstance(result, Receivers):
+            result = None  # `return response.send(..., final=False)`
+        try:
+            exchange.response.send(result)
+        except AlreadyAnswered:
+            pass  # Its time limit passed in this moment.
+
+    def _fail(self, exchange: Exchange, error: BaseException) -> None:
+        """A handler raised: log it with its traceback, and answer."""
+        text = describe(error)
+        log.error(
+            "%r failed: %s",
+            exchange.route.name,
+            text,
+            exc_info=error,
+            extra={"event": "handler.error", "request_id": exchange.request.request_id},
+        )
+        if not exchange.response.is_answered:
+            refuse(exchange, Code.HANDLER_ERROR, text)
+
+    def _pass_limit(self, exchange: Exchange) -> None:
+        """A handler's time limit passed."""
+        timeout_s = exchange.route.timeout_s
+        self._incidents.report(
+            "handler_timeout",
+            f"{exchange.route.name!r} runs longer than its limit of {timeout_s:g} s",
+        )
+        refuse(
+            exchange, Code.HANDLER_TIMEOUT, f"the handler ran longer than its {timeout_s:g} s"
+        )
+
+
+def refuse(exchange: Exchange, code: str, text: str) -> None:
+    """Answer with an error, if an answer is wanted and was not given yet."""
+    try:
+        exchange.response.refuse(code, text)
+    except AlreadyAnswered:
+        pass
+    except DaebusError as error:
+        log.error("a reply was lost: %s", describe(error), extra={"event": "reply.lost"})

@@ -1,0 +1,70 @@
+"""The service's own presence: a key on the server that says what it does, while it is alive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import hiredis
+
+from daebus.bus.commands import Command
+from daebus.bus.link import Link
+from daebus.bus.presence import EXPIRE_S, REFRESH_S, Replica, encode_replica
+from daebus.channels import presence_key
+from daebus.errors import DaebusError
+from daebus.logs import Incidents, describe, get_logger
+
+log = get_logger(__name__)
+
+
+class Heartbeat:
+    """A thread that refreshes the presence key.
+
+    Args:
+        link: where the key is written.
+        describe_replica: what stands in it.
+        incidents: its bursts are ended on the same beat.
+    """
+
+    def __init__(
+        self, link: Link, describe_replica: Callable[[], Replica], incidents: Incidents
+    ) -> None:
+        self._link = link
+        self._describe = describe_replica
+        self._incidents = incidents
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="daebus-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Write the key, and start the thread."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Remove the key, and end the thread."""
+        self._stopping.set()
+        if not self._thread.is_alive():
+            return
+        self._thread.join(1.0)
+        replica = self._describe()
+        key = presence_key(replica.service, replica.replica_id)
+        self._link.send(Command(hiredis.pack_command(("DEL", key))))
+
+    def _run(self) -> None:
+        while not self._stopping.wait(REFRESH_S):
+            try:
+                self._beat()
+                self._incidents.flush()
+            except Exception as error:  # The next beat may succeed; the key expires until then.
+                log.warning("no presence: %s", describe(error), extra={"event": "presence.error"})
+
+    def _beat(self) -> None:
+        if not self._link.is_up:
+            return
+        replica = self._describe()
+        key = presence_key(replica.service, replica.replica_id)
+        arguments = ("SET", key, encode_replica(replica), "PX", int(EXPIRE_S * 1000))
+        try:
+            self._link.send(Command(hiredis.pack_command(arguments)))
+        except DaebusError as error:
+            log.warning("no presence: %s", describe(error), extra={"event": "presence.error"})

@@ -1,0 +1,325 @@
+"""A running service: its parts, started in order and stopped in an order of its own."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from daebus.bus import checkup, shared
+from daebus.bus.link import Link
+from daebus.bus.presence import Replica
+from daebus.deadline import Deadline
+from daebus.errors import Code, DaebusError, ServerUnavailable
+from daebus.logs import Incidents, describe, get_logger
+from daebus.service.backlog import Backlog
+from daebus.service.event_loop import EventLoop
+from daebus.service.exchange import Exchange
+from daebus.service.handling import Handling, refuse
+from daebus.service.heartbeat import Heartbeat
+from daebus.service.intake import Intake
+from daebus.service.periodic import Periodic
+from daebus.service.registry import Gap, Registry
+from daebus.service.response import Outlet
+from daebus.service.routes import Routes
+from daebus.service.threads import Threads
+from daebus.service.workers import Workers
+
+log = get_logger(__name__)
+
+#: How long a start may take to reach the server, in seconds.
+START_S = 10.0
+
+#: What a stop may take beyond the grace time, for the last replies and hooks, in seconds.
+LAST_WORDS_S = 0.5
+
+
+#: The service whose code runs in this thread.
+_running: contextvars.ContextVar[Lifecycle | None] = contextvars.ContextVar(
+    "daebus_running", default=None
+)
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What a service runs with; see `Daebus` for what each means."""
+
+    service: str
+    url: str
+    max_workers: int
+    max_backlog: int
+    max_backlog_bytes: int
+    max_message_bytes: int
+    grace_s: float
+
+
+class Lifecycle:
+    """All parts of one run of a service.
+
+    Raises:
+        RegistrationError: a handler's parameters or a schedule cannot be served.
+    """
+
+    def __init__(
+        self, settings: ServiceSettings, registry: Registry, stopping: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._replica_id = uuid.uuid4().hex
+        self._started_at = time.time()
+        self.incidents = Incidents(log)
+        #: Set by whoever asks to stop; also from a signal handler.
+        self.stopping = stopping
+        self._stop_lock = threading.Lock()
+        self._is_stopped = False
+        self._has_called_start_hooks = False
+        self._cut: list[Exchange] = []
+
+        self._routes = routes = Routes(registry)
+        self._periodic = Periodic(list(registry.background.values()), self._enter)
+        self._threads = Threads(
+            list(registry.threads.values()),
+            goes_on=self.is_running,
+            stopping=self.stopping,
+            enter=self._enter,
+        )
+        # Nothing after this raises, so what is borrowed here is given back by stop().
+        self._shared_link = shared.borrow(settings.url)
+        self._link = Link(settings.url, shared.connection_name(settings.service))
+        outlet = Outlet(self._shared_link, settings.max_message_bytes)
+        self._handling = Handling(self.incidents)
+        self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
+        self._workers = Workers(settings.max_workers, self._backlog, self._handling, self._enter)
+        self._loop: EventLoop | None = None
+        if routes.has_async:
+            self._loop = EventLoop(settings.max_backlog, self._handling, self._enter)
+        self._intake = Intake(
+            settings.service,
+            routes,
+            offer=self._offer if self._loop else self._backlog.offer,
+            outlet=outlet,
+            incidents=self.incidents,
+            on_gap=self._on_gap,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        self._link.consumer = self._intake
+        self._heartbeat = Heartbeat(self._shared_link, self.describe, self.incidents)
+
+    def is_running(self) -> bool:
+        """Whether nobody has asked to stop."""
+        return not self.stopping.is_set()
+
+    def owns_current_thread(self) -> bool:
+        """Whether the current thread runs the user's code for this service."""
+        return _running.get() is self
+
+    def start(self) -> None:
+        """Start the parts: those that answer before those that take.
+
+        Raises:
+            ServerUnavailable: the server cannot be reached, or refuses to subscribe.
+            Exception: what an `on_start` function raised.
+        """
+        service = self._settings.service
+        deadline = Deadline.after(START_S)
+        self._shared_link.ensure_up(deadline)
+        for text in checkup.warnings(self._shared_link, deadline):
+            log.warning("%s", text, extra={"event": "server.setting"})
+        if checkup.subscribers(self._shared_link, service, deadline):
+            log.warning(
+                "another replica serves %r: over Pub/Sub each of them handles every message",
+                service,
+                extra={"event": "service.replica"},
+            )
+        self._workers.start()
+        if self._loop is not None:
+            self._loop.start()
+        self._has_called_start_hooks = True
+        for hook in self._registry.on_start:
+            contextvars.copy_context().run(self._call, hook)
+        self._link.start()
+        self._link.ensure_up(deadline)
+        self._link.subscribe(deadline, {service, *self._routes.channels}, self._routes.patterns)
+        self._heartbeat.start()
+        self._periodic.start()
+        self._threads.start()
+        log.info(
+            "service %r is ready at %s: %d actions, %d listeners, %d workers",
+            service,
+            self._link.address,
+            len(self._registry.actions),
+            len(self._registry.listeners),
+            self._settings.max_workers,
+            extra={"event": "service.ready"},
+        )
+
+    def stop(self) -> None:
+        """Stop all parts; what is in progress may finish within the grace time.
+
+        A second call, from another thread, waits for the first.
+
+        Raises:
+            ExceptionGroup: what went wrong in the steps; every step was taken.
+        """
+        self.stopping.set()
+        with self._stop_lock:
+            if self._is_stopped:
+                return
+            self._is_stopped = True
+            deadline = Deadline.after(self._settings.grace_s)
+            errors = []
+            for step in self._stop_order():
+                try:
+                    step(deadline)
+                except Exception as error:  # noqa: BLE001 - the other steps must be taken
+                    errors.append(error)
+            log.info("service %r has stopped", self._settings.service, extra={"event": "stopped"})
+        if errors:
+            raise ExceptionGroup(f"service {self._settings.service!r} stopped with errors", errors)
+
+    def _stop_order(self) -> list[Callable[[Deadline], object]]:
+        return [
+            # First nothing new comes in: the server then tells callers that nobody listens.
+            self._stop_intake,
+            lambda _: self._periodic.request_stop(),
+            # What waits is handled while everything it may need still runs.
+            self._drain,
+            # Whoever is still cut off is told, before the connections close.
+            lambda _: self._answer_cut(),
+            lambda _: self._handling.stop(),
+            # The user's clean-up comes after the last handler.
+            self._call_stop_hooks,
+            lambda _: self._heartbeat.stop(),
+            lambda _: self.incidents.flush(everything=True),
+            # Connections last: replies leave over them.
+            lambda _: self._link.close(),
+            lambda _: self._flush_replies(),
+            lambda _: shared.give_back(self._shared_link),
+        ]
+
+    def describe(self) -> Replica:
+        """What this instance is and has done."""
+        handled, errors = self._workers.totals()
+        in_progress = self._workers.in_progress
+        if self._loop is not None:
+            handled += self._loop.tally.handled.value
+            errors += self._loop.tally.errors.value
+            in_progress += self._loop.in_progress
+        return Replica(
+            service=self._settings.service,
+            replica_id=self._replica_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("daebus"),
+            started_at=self._started_at,
+            actions=sorted(self._registry.actions),
+            channels=sorted({listener.channel for listener in self._registry.listeners}),
+            max_workers=self._settings.max_workers,
+            in_progress=in_progress,
+            backlog=len(self._backlog),
+            handled=handled,
+            errors=errors,
+            gaps=self._intake.gaps,
+            incidents=self.incidents.counts(),
+        )
+
+    # --- starting ---
+
+    def _enter(self) -> None:
+        """Prepare a thread for the user's code."""
+        _running.set(self)
+        shared.home_url.set(self._settings.url)
+        shared.home_service.set(self._settings.service)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._enter()
+        function(*arguments)
+
+    def _offer(self, exchange: Exchange) -> bool:
+        if exchange.route.is_async and self._loop is not None:
+            return self._loop.offer(exchange)
+        return self._backlog.offer(exchange)
+
+    def _on_gap(self, gap: Gap) -> None:
+        """Tell the user's functions, in a thread of their own: the reader must go on."""
+        for hook in self._registry.on_gap:
+            threading.Thread(
+                target=self._call_gap_hook, args=(hook, gap), name="daebus-on-gap", daemon=True
+            ).start()
+
+    def _call_gap_hook(self, hook: Callable[..., Any], gap: Gap) -> None:
+        try:
+            self._call(hook, gap)
+        except Exception as error:
+            log.exception("on_gap failed: %s", describe(error), extra={"event": "hook.error"})
+
+    # --- stopping ---
+
+    def _stop_intake(self, deadline: Deadline) -> None:
+        if self._link.is_up:
+            self._link.unsubscribe_all(Deadline.after(min(1.0, deadline.remaining_s())))
+
+    def _drain(self, deadline: Deadline) -> None:
+        self._cut = self._workers.join(deadline)
+        if self._loop is not None:
+            self._cut += self._loop.join(deadline)
+        late = [f"background task {name!r}" for name in self._periodic.join(deadline)]
+        late += [f"thread {name!r}" for name in self._threads.join(deadline)]
+        if late:
+            log.warning(
+                "still running after %.1f s and left behind: %s",
+                self._settings.grace_s,
+                ", ".join(late),
+                extra={"event": "stop.late"},
+            )
+
+    def _answer_cut(self) -> None:
+        for exchange in self._cut:
+            refuse(exchange, Code.STOPPING, "the service stopped before the handler was done")
+        if self._cut:
+            names = sorted({repr(exchange.route.name) for exchange in self._cut})
+            log.warning(
+                "%d messages were cut off after %.1f s, their callers were told: %s",
+                len(self._cut),
+                self._settings.grace_s,
+                ", ".join(names),
+                extra={"event": "stop.cut"},
+            )
+
+    def _call_stop_hooks(self, deadline: Deadline) -> None:
+        """Call the user's functions in a thread, so that one that hangs cannot hold up the stop."""
+        errors: list[Exception] = []
+
+        def call_all() -> None:
+            for hook in self._registry.on_stop:
+                try:
+                    self._call(hook)
+                except Exception as error:  # noqa: BLE001 - told by the group below
+                    errors.append(error)
+
+        if not self._registry.on_stop or not self._has_called_start_hooks:
+            return
+        thread = threading.Thread(target=call_all, name="daebus-on-stop", daemon=True)
+        thread.start()
+        thread.join(max(LAST_WORDS_S, deadline.remaining_s()))
+        if thread.is_alive():
+            log.warning("an on_stop function did not end in time", extra={"event": "stop.late"})
+        if errors:
+            raise ExceptionGroup("on_stop functions failed", errors)
+
+    def _flush_replies(self) -> None:
+        """Wait until the server has taken all replies: it answers commands in their order."""
+        if self._shared_link.is_up:
+            try:
+                self._shared_link.ask(Deadline.after(LAST_WORDS_S), b"PING")
+            except DaebusError as error:
+                raise ServerUnavailable(
+                    self._shared_link.address, f"the last replies may be lost: {error}"
+                ) from error

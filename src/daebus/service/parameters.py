@@ -1,0 +1,107 @@
+"""A handler's parameters, taken from a payload by their type hints, and checked by msgspec."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, get_type_hints
+
+import msgspec
+
+from daebus.errors import BadMessage, RegistrationError
+from daebus.messages import DECODE_ERRORS
+from daebus.service.registry import Function, where
+
+#: Makes a handler's positional arguments of a raw payload; raises BadMessage.
+Arguments = Callable[[bytes | msgspec.Raw], tuple[Any, ...]]
+
+
+def action_arguments(function: Function) -> Arguments | None:
+    """How to call an action; None when it takes no parameters.
+
+    Raises:
+        RegistrationError: a parameter cannot be taken from a payload.
+    """
+    parameters = _parameters(function)
+    return _by_name(function, parameters) if parameters else None
+
+
+def listener_arguments(function: Function) -> Arguments | None:
+    """How to call a listener: one parameter is the whole payload, several are its fields.
+
+    Raises:
+        RegistrationError: a parameter cannot be taken from a payload.
+    """
+    parameters = _parameters(function)
+    if len(parameters) != 1:
+        return _by_name(function, parameters) if parameters else None
+    kind = next(iter(parameters.values()))[0]
+    decode = _decoder(function, kind)
+    return lambda raw: (decode(raw),)
+
+
+def count_parameters(function: Function, most: int, what: str) -> int:
+    """How many parameters a function takes that is not called with a payload.
+
+    Raises:
+        RegistrationError: it needs more than `most`.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    needed = [each for each in parameters if each.default is each.empty]
+    if len(needed) > most:
+        raise RegistrationError(f"{where(function)} is {what}: it takes {most} parameters at most")
+    return len(needed)
+
+
+def _parameters(function: Function) -> dict[str, tuple[Any, Any]]:
+    """Each parameter's type and default."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise RegistrationError(
+            f"the type hints of {where(function)} cannot be resolved: {error}"
+        ) from error
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise RegistrationError(
+                f"{where(function)}: the parameter {parameter} cannot be taken from a payload; "
+                f"use plain parameters, or none and request.payload"
+            )
+        found[name] = (hints.get(name, Any), parameter.default)
+    return found
+
+
+def _by_name(function: Function, parameters: dict[str, tuple[Any, Any]]) -> Arguments:
+    fields: list[Any] = []
+    for name, (kind, default) in parameters.items():
+        if default is inspect.Parameter.empty:
+            fields.append((name, kind))
+        else:
+            # A factory, because msgspec takes no mutable default; it is the function's own default.
+            fields.append((name, kind, msgspec.field(default_factory=lambda value=default: value)))
+    payload = msgspec.defstruct("Payload", fields, kw_only=True)
+    decode = _decoder(function, payload)
+    if len(parameters) == 1:
+        get_one = attrgetter(*parameters)
+        return lambda raw: (get_one(decode(raw)),)
+    get = attrgetter(*parameters)
+    return lambda raw: get(decode(raw))
+
+
+def _decoder(function: Function, kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
+    try:
+        decode = msgspec.json.Decoder(kind).decode
+    except TypeError as error:
+        raise RegistrationError(
+            f"{where(function)}: a parameter's type cannot be checked: {error}"
+        ) from error
+
+    def checked(raw: bytes | msgspec.Raw) -> Any:
+        try:
+            return decode(raw)
+        except DECODE_ERRORS as error:
+            raise BadMessage(f"the payload is wrong: {error}") from error
+
+    return checked

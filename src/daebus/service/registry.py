@@ -1,0 +1,283 @@
+"""What a service has: the decorators record handlers here, once for the app and for blueprints."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from daebus.channels import check_name
+from daebus.errors import RegistrationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: A user's function, whatever it takes and gives.
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Action:
+    """Answers the requests that ask for this action."""
+
+    name: str
+    function: Function
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Takes what is published to a channel, or to the channels of a pattern."""
+
+    channel: str
+    function: Function
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the channel is a glob-style pattern, such as `events.*`."""
+        return any(char in self.channel for char in "*?[")
+
+
+@dataclass(frozen=True)
+class Background:
+    """Runs at an interval in seconds, or by a cron expression."""
+
+    name: str
+    schedule: float | str
+    function: Function
+
+
+@dataclass(frozen=True)
+class ThreadTask:
+    """Runs in a thread of its own for as long as the service does."""
+
+    name: str
+    function: Function
+
+
+@dataclass
+class Registry:
+    """All that was registered."""
+
+    actions: dict[str, Action] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
+    background: dict[str, Background] = field(default_factory=dict)
+    threads: dict[str, ThreadTask] = field(default_factory=dict)
+    on_start: list[Function] = field(default_factory=list)
+    on_stop: list[Function] = field(default_factory=list)
+    on_gap: list[Function] = field(default_factory=list)
+    #: Why nothing may be added any more, if so.
+    closed_because: str | None = None
+
+    def add_action(self, action: Action) -> None:
+        """Add an action, or raise `RegistrationError` when its name is taken."""
+        self._check_open()
+        _add_named("action", self.actions, action.name, action)
+
+    def add_listener(self, listener: Listener) -> None:
+        """Add a listener; a channel may have several."""
+        self._check_open()
+        self.listeners.append(listener)
+
+    def add_background(self, task: Background) -> None:
+        """Add a background task, or raise `RegistrationError` when its name is taken."""
+        self._check_open()
+        _add_named("background task", self.background, task.name, task)
+
+    def add_thread(self, task: ThreadTask) -> None:
+        """Add a thread, or raise `RegistrationError` when its name is taken."""
+        self._check_open()
+        _add_named("thread", self.threads, task.name, task)
+
+    def add_hook(self, hooks: list[Function], function: Function) -> None:
+        """Add a function to one of the lists of hooks."""
+        self._check_open()
+        hooks.append(function)
+
+    def merge(self, other: Registry) -> None:
+        """Add all that `other` has; nothing is added when a name is in both.
+
+        Raises:
+            RegistrationError: two handlers have one name.
+        """
+        for kind, mine, theirs in (
+            ("action", self.actions, other.actions),
+            ("background task", self.background, other.background),
+            ("thread", self.threads, other.threads),
+        ):
+            for name in theirs:
+                if name in mine:
+                    raise _taken(kind, name, mine[name].function, theirs[name].function)
+        self._check_open()
+        self.actions.update(other.actions)
+        self.listeners.extend(other.listeners)
+        self.background.update(other.background)
+        self.threads.update(other.threads)
+        self.on_start.extend(other.on_start)
+        self.on_stop.extend(other.on_stop)
+        self.on_gap.extend(other.on_gap)
+
+    def _check_open(self) -> None:
+        if self.closed_because:
+            raise RegistrationError(f"nothing can be registered here: {self.closed_because}")
+
+
+class Registrar:
+    """The decorators. A decorated function stays as it is and can be called as before."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+
+    def action(
+        self, name: str, *, timeout: float | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Answer requests for the action `name`.
+
+        A function without parameters reads `request.payload`. One with parameters gets them from
+        the payload's fields by name, checked against its type hints; with a wrong payload it does
+        not run and the caller is told which field is wrong. What it returns is the response, unless it
+        has sent one. `async def` functions run on one event loop beside the threads.
+
+        Args:
+            name: the action's name, unique in the service.
+            timeout: a time limit in seconds. When it is over the caller gets an error; an
+                `async def` handler is cancelled, a thread cannot be stopped and works on.
+
+        Raises:
+            RegistrationError: the name is taken.
+
+        Example:
+            >>> @app.action("add")
+            ... def add(a: int, b: int = 0) -> int:
+            ...     return a + b
+        """
+        check_name("action", name)
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            self.registry.add_action(Action(name, function, timeout))
+            return function
+
+        return register
+
+    def listen(self, channel: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Take what is published to `channel`, a name or a pattern such as `events.*`.
+
+        A function with one parameter gets the whole payload, checked against its type hint if it
+        has one; with several, the payload's fields by name. `request.channel` is the channel.
+
+        Args:
+            channel: the channel's name or pattern; several functions may listen to one.
+
+        Example:
+            >>> @app.listen("events.*")
+            ... def on_event(data: dict) -> None:
+            ...     logger.info("%s: %s", request.channel, data)
+        """
+        check_name("channel", channel)
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            self.registry.add_listener(Listener(channel, function))
+            return function
+
+        return register
+
+    def background(
+        self, name: str, schedule: float | str
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Run a function again and again.
+
+        A run that is due while the last one is under way is left out.
+
+        Args:
+            name: the task's name, unique in the service.
+            schedule: seconds between two runs, or a cron expression of five fields in local time.
+
+        Raises:
+            RegistrationError: the name is taken, or the schedule cannot be read.
+
+        Example:
+            >>> @app.background("cleanup", "0 3 * * *")
+            ... def clean_up() -> None: ...
+        """
+        check_name("background task", name)
+        if not isinstance(schedule, str) and not schedule > 0:
+            raise RegistrationError(
+                f"background task {name!r}: {schedule!r} is no interval; give seconds above 0 or "
+                f"a cron expression such as '*/5 * * * *'"
+            )
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            self.registry.add_background(Background(name, schedule, function))
+            return function
+
+        return register
+
+    def thread(self, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Run a function in a thread of its own while the service runs.
+
+        It is started again when it raises. It must return soon after `app.is_running()` is false;
+        with one parameter it is given a function that tells the same.
+
+        Args:
+            name: the thread's name, unique in the service.
+
+        Raises:
+            RegistrationError: the name is taken.
+
+        Example:
+            >>> @app.thread("poller")
+            ... def poll(goes_on) -> None:
+            ...     while goes_on():
+            ...         fetch()
+        """
+        check_name("thread", name)
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            self.registry.add_thread(ThreadTask(name, function))
+            return function
+
+        return register
+
+    def on_start(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Call a function before the first message is taken; an exception ends the start."""
+        self.registry.add_hook(self.registry.on_start, function)
+        return function
+
+    def on_stop(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Call a function after the last message was handled."""
+        self.registry.add_hook(self.registry.on_stop, function)
+        return function
+
+    def on_gap(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Call a function with a `Gap` each time that messages may have been missed."""
+        self.registry.add_hook(self.registry.on_gap, function)
+        return function
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time in which the service was not connected: what was published then was missed."""
+
+    seconds: float
+    reason: str
+
+
+def where(function: Function) -> str:
+    """A function's name and where it is written, for an error's text."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    name = getattr(function, "__qualname__", repr(function))
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _add_named(kind: str, mine: dict[str, Any], name: str, entry: Any) -> None:
+    if name in mine:
+        raise _taken(kind, name, mine[name].function, entry.function)
+    mine[name] = entry
+
+
+def _taken(kind: str, name: str, first: Function, second: Function) -> RegistrationError:
+    return RegistrationError(
+        f"the {kind} {name!r} is registered twice: by {where(first)} and by "
+        f"{where(second)}. Give one of them another name."
+    )

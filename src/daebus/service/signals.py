@@ -1,0 +1,45 @@
+"""Signals: the first SIGINT or SIGTERM asks for a stop that drains, the second ends at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from daebus.logs import get_logger
+
+log = get_logger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
+    """Call `request_stop` on the first signal, and put the old handlers back afterwards.
+
+    Only the main thread may set signal handlers (Python's signal module); in another thread this
+    does nothing, and whoever runs the service there must call `stop`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os.write(2, b"daebus: second signal, ending at once\n")
+            logging.shutdown()
+            os._exit(128 + number)
+        request_stop()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,136 @@
+"""The threads that handle messages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import sleep
+
+from daebus.deadline import Deadline
+from daebus.errors import Code
+from daebus.logs import get_logger
+from daebus.service.backlog import Backlog
+from daebus.service.exchange import Exchange
+from daebus.service.handling import Handling, Tally, refuse
+
+log = get_logger(__name__)
+
+#: Waits between attempts to start a thread when the system refuses one, in seconds.
+FIRST_RETRY_S = 0.01
+LONGEST_RETRY_S = 1.0
+
+
+class Workers:
+    """A fixed number of threads that take messages from the backlog.
+
+    The threads are daemons of our own instead of a ThreadPoolExecutor, which joins its threads
+    when the interpreter exits: one handler that never returns would keep the process for ever.
+
+    Args:
+        count: how many threads.
+        backlog: where they take messages from.
+        handling: what they do with them.
+        enter: called once in each thread before it takes anything.
+    """
+
+    def __init__(
+        self, count: int, backlog: Backlog, handling: Handling, enter: Callable[[], None]
+    ) -> None:
+        self._count = count
+        self._backlog = backlog
+        self._handling = handling
+        self._enter = enter
+        self._lock = threading.Lock()
+        self._workers: dict[threading.Thread, _Worker] = {}
+        self._tallies: list[Tally] = []
+        self._is_stopping = False
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(self._count):
+            self._start_one(number)
+
+    def join(self, deadline: Deadline) -> list[Exchange]:
+        """Let the threads finish what waits, and end them; give what was not done in time.
+
+        The first of these are still running, in threads that are left behind.
+        """
+        self._is_stopping = True
+        with self._lock:
+            workers = dict(self._workers)
+        self._backlog.end(len(workers))
+        for thread in workers:
+            thread.join(deadline.remaining_s())
+        running = [worker.exchange for worker in workers.values() if worker.exchange is not None]
+        return running + self._backlog.take_rest()
+
+    @property
+    def in_progress(self) -> int:
+        """How many messages are being handled now."""
+        with self._lock:
+            return sum(worker.exchange is not None for worker in self._workers.values())
+
+    def totals(self) -> tuple[int, int]:
+        """How many messages were handled, and how many of them failed."""
+        with self._lock:
+            return (
+                sum(tally.handled.value for tally in self._tallies),
+                sum(tally.errors.value for tally in self._tallies),
+            )
+
+    def _start_one(self, number: int) -> None:
+        """Start a thread; try again while the system has none to give."""
+        worker = _Worker(self._backlog, self._handling, self._enter)
+        thread = threading.Thread(
+            target=self._work, args=(worker, number), name=f"daebus-worker-{number}", daemon=True
+        )
+        with self._lock:
+            self._workers[thread] = worker
+            self._tallies.append(worker.tally)
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                thread.start()
+            except RuntimeError as error:
+                log.warning(
+                    "no thread could be started (%s); trying again in %.2f s",
+                    error,
+                    retry_s,
+                    extra={"event": "worker.retry"},
+                )
+                sleep(retry_s)
+                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+            else:
+                return
+
+    def _work(self, worker: _Worker, number: int) -> None:
+        try:
+            worker.run()
+        except BaseException:
+            # Handlers cannot do this; an exception that was put into the thread from outside can.
+            log.exception("a worker thread died and is replaced", extra={"event": "worker.died"})
+            if (exchange := worker.exchange) is not None:
+                refuse(exchange, Code.HANDLER_ERROR, "the worker thread died")
+        finally:
+            with self._lock:
+                self._workers.pop(threading.current_thread(), None)
+            if not self._is_stopping:
+                self._start_one(number)
+
+
+class _Worker:
+    """What one thread does."""
+
+    def __init__(self, backlog: Backlog, handling: Handling, enter: Callable[[], None]) -> None:
+        self.tally = Tally()
+        self.exchange: Exchange | None = None
+        self._backlog = backlog
+        self._handling = handling
+        self._enter = enter
+
+    def run(self) -> None:
+        self._enter()
+        for exchange in self._backlog.messages():
+            self.exchange = exchange
+            self._handling.run(exchange, self.tally)
+            self.exchange = None

@@ -1,0 +1,67 @@
+"""Settings: the argument, then the environment, then the default. The only reader of os.environ."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from daebus.errors import SettingsError
+
+DEFAULT_URL = "redis://localhost:6379"
+
+
+def server_url(url: str | None = None) -> str:
+    """The server's address: `url`, else the environment's `DAEBUS_URL`, else the default."""
+    return url or os.environ.get("DAEBUS_URL") or DEFAULT_URL
+
+
+def runtime_folder() -> Path:
+    """Where sockets and lock files of this user live: the system's folder, or a temporary one.
+
+    `XDG_RUNTIME_DIR` is per user, 0700 and not swept while the user is logged in (XDG Base
+    Directory Specification). The temporary folder is shared, so the name carries the user's id and
+    whoever uses it checks owner and mode.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base:
+        return Path(base) / "daebus"
+    return Path(tempfile.gettempdir()) / f"daebus-{os.getuid()}"
+
+
+def whole_number(name: str, given: int | None, default: int) -> int:
+    """A count of 1 or more: `given`, else the environment's `DAEBUS_<NAME>`, else the default.
+
+    Raises:
+        SettingsError: it is no whole number of 1 or more.
+    """
+    value = _setting(name, given, default)
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise SettingsError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+    return number
+
+
+def seconds(name: str, given: float | None, default: float) -> float:
+    """A time of 0 or more: `given`, else the environment's `DAEBUS_<NAME>`, else the default.
+
+    Raises:
+        SettingsError: it is no number of 0 or more.
+    """
+    value = _setting(name, given, default)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise SettingsError(f"{name} is {value!r}; it must be a number of seconds, 0 or more")
+    return number
+
+
+def _setting(name: str, given: float | None, default: float) -> float | str:
+    if given is not None:
+        return given
+    return os.environ.get(f"DAEBUS_{name.upper()}") or default

@@ -1,0 +1,97 @@
+"""A real Valkey for the session, and a check that no test leaves anything behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daebus import Daebus, DaebusCaller
+from daebus.bus.embedded import EmbeddedServer
+from daebus.service.context import current
+from fixtures.processes import Processes
+from fixtures.waiting import eventually
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The session's own server, on a unix socket."""
+    with EmbeddedServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def url(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the session's server, which is also the default one in this test."""
+    monkeypatch.setenv("DAEBUS_URL", server.url)
+    return server.url
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server that this test may stop, kill and restart."""
+    with EmbeddedServer(tmp_path / "server") as running:
+        yield running
+
+
+@pytest.fixture
+def service_name() -> str:
+    """A name that no other test uses."""
+    return f"svc_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def start(url: str, service_name: str) -> Iterator[Callable[[Daebus], DaebusCaller]]:
+    """Start an app as `service_name` and give a caller of it; both are closed at the end."""
+    apps: list[Daebus] = []
+    callers: list[DaebusCaller] = []
+
+    def start_app(app: Daebus) -> DaebusCaller:
+        app.start(service_name)
+        apps.append(app)
+        callers.append(DaebusCaller(service_name, url, timeout=10.0))
+        return callers[-1]
+
+    yield start_app
+    for caller in callers:
+        caller.close()
+    for app in apps:
+        app.stop()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Starts Python programs; all are gone when the test ends, whatever happens."""
+    with Processes() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread, a child process or a message's context behind."""
+    before = set(threading.enumerate())
+    yield
+    assert current.get() is None, "a message's context is still set"
+    if request.node.get_closest_marker("leaves_threads"):
+        return
+
+    def left() -> list[str]:
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if thread not in before
+            and thread.name.startswith("daebus")
+            and thread.name != "daebus-expiry"  # It ends by itself.
+        ]
+
+    eventually(lambda: not left(), timeout_s=5.0, what=lambda: f"threads left behind: {left()}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers of this suite."""
+    config.addinivalue_line("markers", "leaves_threads: a handler of this test never returns")
+    os.environ.pop("DAEBUS_URL", None)
