@@ -282,6 +282,7 @@ class Link:
                     messages = []
                     self._confirm()
             self._hand_on(messages)
+            self._writer.flush()
 
     def _hand_on(self, messages: list[list[bytes]]) -> None:
         if messages and self.consumer is not None:

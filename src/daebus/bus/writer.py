@@ -17,6 +17,9 @@ from daebus.errors import ServerUnavailable
 #: Most commands in one send. A send should stay near the size of a socket's buffer.
 MAX_COMMANDS = 1_000
 
+#: Most commands that wait for the reply to those before them.
+MAX_DELAYED = 64
+
 #: Most bytes that wait while the server takes none: it stalls, or the connection is away.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -48,7 +51,10 @@ class Writer:
         """
         if self._is_held:
             self._count_held(command)
-        self._waiting.append(command)
+        waiting = self._waiting
+        waiting.append(command)
+        if self.sent and len(waiting) < MAX_DELAYED:
+            return
         if self._sending.acquire(blocking=False):
             self._send()
 

@@ -21,8 +21,8 @@ from daebus.messages import (
 )
 from daebus.service.exchange import Exchange
 from daebus.service.registry import Gap
-from daebus.service.request import Request
-from daebus.service.response import Outlet, Response
+from daebus.service.request import ActionRequest, Request
+from daebus.service.response import NO_RESPONSE, Outlet, Response
 from daebus.service.routes import Route, Routes
 
 log = get_logger(__name__)
@@ -58,7 +58,7 @@ class Intake:
         self._service = service
         self._channel = service.encode()
         self._actions = routes.actions
-        self._channels = {name.encode(): found for name, found in routes.channels.items()}
+        self._channels = {name.encode(): (name, found) for name, found in routes.channels.items()}
         self._patterns = {name.encode(): found for name, found in routes.patterns.items()}
         self._offer = offer
         self._outlet = outlet
@@ -88,14 +88,15 @@ class Intake:
     def _take(self, message: Sequence[bytes]) -> None:
         if message[0] == b"message":
             _, channel, data = message
+            if channel in self._channels:
+                name, routes = self._channels[channel]
+                self._take_published(routes, name, data)
             if channel == self._channel:
                 self._take_request(data)
-            routes = self._channels.get(channel)
         else:
             _, pattern, channel, data = message
-            routes = self._patterns.get(pattern)
-        for route in routes or ():
-            self._take_published(route, channel.decode(errors="replace"), data)
+            name = channel.decode(errors="replace")
+            self._take_published(self._patterns[pattern], name, data)
 
     def _take_request(self, data: bytes) -> None:
         try:
@@ -122,18 +123,18 @@ class Intake:
                 f"service {self._service!r} has as many messages waiting as it may hold",
             )
 
-    def _take_published(self, route: Route, channel: str, data: bytes) -> None:
+    def _take_published(self, routes: list[Route], channel: str, data: bytes) -> None:
         try:
             check_limits(data, self._max_bytes)
         except BadMessage as error:
             reason = error.reason
             self._incidents.report("bad_message", f"dropped on {channel!r}: {reason}")
             return
-        request = Request(data, channel)
-        if not self._offer(Exchange(route, request, Response(request, self._outlet), len(data))):
-            self._incidents.report(
-                "dropped", f"the backlog is full: messages on {channel!r} are dropped"
-            )
+        for route in routes:
+            if not self._offer(Exchange(route, Request(data, channel), NO_RESPONSE, len(data))):
+                self._incidents.report(
+                    "dropped", f"the backlog is full: messages on {channel!r} are dropped"
+                )
 
     def _request(self, envelope: RequestEnvelope) -> Request:
         reply_to = envelope.reply_to
@@ -142,17 +143,8 @@ class Intake:
                 "bad_reply_to",
                 lambda: f"no replies go to {_shown(str(reply_to))}: not a caller's channel",
             )
-            reply_to = None
-        return Request(
-            envelope.payload,
-            self._service,
-            action=envelope.action,
-            reply_to=reply_to,
-            request_id=envelope.request_id,
-            service=envelope.service,
-            headers=envelope.headers,
-            timeout_ms=envelope.timeout_ms,
-        )
+            return ActionRequest(envelope, self._service, None)
+        return ActionRequest(envelope, self._service, reply_to)
 
     def _refuse_unread(self, data: bytes, error: BadMessage) -> None:
         """A request that cannot be read is answered if it at least says where to."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from daebus.messages import decode_payload
+from daebus.messages import RequestEnvelope, decode_payload
 
-_NOT_DECODED = object()
+_NOT_DECODED: Any = object()
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Request:
@@ -24,39 +27,20 @@ class Request:
         headers: what the caller passed along, by name.
     """
 
-    __slots__ = (
-        "_deadline_at",
-        "_payload",
-        "action",
-        "channel",
-        "headers",
-        "raw_payload",
-        "reply_to",
-        "request_id",
-        "service",
-    )
+    __slots__ = ("_payload", "channel", "raw_payload")
 
-    def __init__(
-        self,
-        raw_payload: bytes | msgspec.Raw,
-        channel: str,
-        *,
-        action: str | None = None,
-        reply_to: str | None = None,
-        request_id: str | int | None = None,
-        service: str | None = None,
-        headers: dict[str, str] | None = None,
-        timeout_ms: float | None = None,
-    ) -> None:
+    # A published message has none of these, and costs nothing for them.
+    action: str | None = None
+    reply_to: str | None = None
+    request_id: str | int | None = None
+    service: str | None = None
+    headers: Mapping[str, str] = _NO_HEADERS
+    is_expired = False
+
+    def __init__(self, raw_payload: bytes | msgspec.Raw, channel: str) -> None:
         self.raw_payload = raw_payload
         self.channel = channel
-        self.action = action
-        self.reply_to = reply_to
-        self.request_id = request_id
-        self.service = service
-        self.headers = headers or {}
-        self._payload: Any = _NOT_DECODED
-        self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        self._payload = _NOT_DECODED
 
     @property
     def payload(self) -> Any:
@@ -72,14 +56,42 @@ class Request:
 
     def remaining(self) -> float | None:
         """Seconds until the caller gives up, 0.0 when it has; None when it set no limit."""
-        if self._deadline_at is None:
-            return None
-        return max(0.0, self._deadline_at - monotonic())
-
-    @property
-    def is_expired(self) -> bool:
-        """Whether the caller has given up by now."""
-        return self._deadline_at is not None and monotonic() >= self._deadline_at
+        return None
 
     def __repr__(self) -> str:
         return f"<request {self.request_id!r} action={self.action!r} channel={self.channel!r}>"
+
+
+class ActionRequest(Request):
+    """A request for an action.
+
+    Args:
+        envelope: the request as it came.
+        channel: the service's channel.
+        reply_to: where the reply goes, if the envelope's may be answered.
+    """
+
+    __slots__ = ("_deadline_at", "action", "headers", "reply_to", "request_id", "service")
+
+    def __init__(self, envelope: RequestEnvelope, channel: str, reply_to: str | None) -> None:
+        self.raw_payload = envelope.payload
+        self.channel = channel
+        self._payload = _NOT_DECODED
+        self.action = envelope.action
+        self.reply_to = reply_to
+        self.request_id = envelope.request_id
+        self.service = envelope.service
+        self.headers = envelope.headers or _NO_HEADERS
+        timeout_ms = envelope.timeout_ms
+        self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+
+    @property
+    def is_expired(self) -> bool:  # type: ignore[override]
+        """Whether the caller has given up by now."""
+        return self._deadline_at is not None and monotonic() >= self._deadline_at
+
+    def remaining(self) -> float | None:
+        """See `Request`."""
+        if self._deadline_at is None:
+            return None
+        return max(0.0, self._deadline_at - monotonic())

@@ -114,6 +114,33 @@ class Response:
         return self._outlet.publish(reply_to, data)
 
 
+class NoResponse(Response):
+    """The response to a published message, to which nobody waits for a reply: it sends nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Needs nothing; one serves all listeners."""
+
+    @property
+    def is_answered(self) -> bool:
+        """There is nothing to answer."""
+        return True
+
+    def send(self, payload: Any = None, final: bool = True) -> Receivers:  # noqa: ARG002, FBT001, FBT002
+        """Send nothing."""
+        return Receivers.known(0)
+
+    success = send
+
+    def refuse(self, code: str, text: str) -> Receivers:  # noqa: ARG002
+        """Send nothing."""
+        return Receivers.known(0)
+
+
+NO_RESPONSE = NoResponse()
+
+
 def _text_of(error: object) -> str:
     if isinstance(error, BaseException):
         try:
