@@ -25,9 +25,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 
-def _restore(
-    kind: type[DaebusError], args: tuple[Any, ...], facts: dict[str, Any]
-) -> DaebusError:
+def _restore(kind: type[DaebusError], args: tuple[Any, ...], facts: dict[str, Any]) -> DaebusError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(facts)

@@ -25,11 +25,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def printable(text: str) -> str:
-    """Escape control characters (line breaks and terminal codes too; a tab stays), and cut.
+    r"""Escape control characters (line breaks and terminal codes too; a tab stays), and cut.
 
     Example:
-        >>> printable("pay\\nERROR forged")
-        'pay\\\\nERROR forged'
+        >>> printable("one" + chr(10) + "two")
+        'one\\ntwo'
     """
     if len(text) > MAX_RECORD_LENGTH:
         text = f"{text[:MAX_RECORD_LENGTH]}… ({len(text):,} characters)"
@@ -86,9 +86,7 @@ def show_logs(level: int) -> None:
         log.setLevel(level)
     if not log.hasHandlers():
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
-        )
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
         log.addHandler(handler)
 
 

@@ -121,10 +121,12 @@ class Broadcast:
         source = iter(payloads)
         failure: DaebusError | None = None
         while failure is None:
-            published = []
+            published: list[bytes] = []
             try:
-                for payload in islice(source, CHUNK_MESSAGES):
-                    published.append(publish(name, encode(payload, self._max_bytes)))
+                published.extend(
+                    publish(name, encode(payload, self._max_bytes))
+                    for payload in islice(source, CHUNK_MESSAGES)
+                )
             except DaebusError as error:
                 failure = error
             if not published:

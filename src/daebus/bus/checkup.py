@@ -27,13 +27,13 @@ def warnings(link: Link, deadline: Deadline) -> list[str]:
         no_copy = _config(link, deadline, _NO_COPY)
     except DaebusError:
         return []
-    if limits is not None and (limit := _pubsub_limit(limits)) is not None:
-        if 0 < limit < ENOUGH_BYTES:
-            found.append(
-                f"the server cuts off a subscriber that is {limit / 1024 / 1024:.0f} MiB behind, "
-                f"and what it had waiting is lost; allow more with: CONFIG SET "
-                f"client-output-buffer-limit 'pubsub 256mb 64mb 60'"
-            )
+    limit = _pubsub_limit(limits or b"")
+    if 0 < limit < ENOUGH_BYTES:
+        found.append(
+            f"the server cuts off a subscriber that is {limit / 1024 / 1024:.0f} MiB behind, "
+            f"and what it had waiting is lost; allow more with: CONFIG SET "
+            f"client-output-buffer-limit 'pubsub 256mb 64mb 60'"
+        )
     if no_copy not in (None, b"0"):
         # Measured with Valkey 9.1: larger messages are sent by reference and not counted.
         found.append(
@@ -60,7 +60,7 @@ def _config(link: Link, deadline: Deadline, name: bytes) -> bytes | None:
     return reply.get(name)
 
 
-def _pubsub_limit(limits: bytes) -> int | None:
-    """The hard limit in `normal 0 0 0 … pubsub 33554432 8388608 60`."""
+def _pubsub_limit(limits: bytes) -> int:
+    """The hard limit in `normal 0 0 0 … pubsub 33554432 8388608 60`; 0 means none."""
     words = limits.split()
-    return int(words[words.index(b"pubsub") + 1]) if b"pubsub" in words else None
+    return int(words[words.index(b"pubsub") + 1]) if b"pubsub" in words else 0

@@ -24,6 +24,12 @@ def publish(channel: bytes, data: bytes) -> bytes:
     )
 
 
+def pack(*arguments: str | bytes | int) -> bytes:
+    """The bytes of any command."""
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # a narrow stub
+    return packed
+
+
 class Command:
     """Bytes on their way to the server, and what becomes of the reply."""
 
@@ -81,7 +87,7 @@ class Receivers(Command):
         if isinstance(reply, int):
             self._value = reply
         else:
-            self._error = ServerUnavailable("the server", f"it refused to publish: {reply}")
+            self._error = ServerUnavailable("the server", f"it refused to publish: {reply!r}")
         self._wake()
 
     def fail(self, error: DaebusError) -> None:
@@ -169,7 +175,7 @@ class Awaited(Command):
     __slots__ = ("_done", "_error", "confirmations", "reply")
 
     def __init__(self, *arguments: bytes, confirmations: int = 0) -> None:
-        super().__init__(hiredis.pack_command(arguments))
+        super().__init__(pack(*arguments))
         self._done = threading.Event()
         self.reply: ServerReply = None
         self._error: DaebusError | None = None

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import redis
@@ -114,7 +114,7 @@ class PlainWire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        sock.setblocking(True)
+        sock.settimeout(None)
         timeval = struct.pack("ll", int(RECEIVE_WAIT_S), int(RECEIVE_WAIT_S % 1 * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
@@ -154,7 +154,7 @@ class TlsWire:
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
         self._lock = threading.Lock()
-        sock.setblocking(False)
+        sock.settimeout(0)
 
     def receive_into(self, buffer: bytearray) -> int:
         """See `Wire`."""
@@ -217,12 +217,14 @@ def connect(url: str, name: str) -> Wire:
         SettingsError: the address makes no sense.
         ServerUnavailable: nobody answers there, or the server refuses.
     """
-    connection = client(url).connection_pool.make_connection()
+    connection: Any = client(url).connection_pool.make_connection()
     connection.client_name = name
     try:
         connection.connect()
     except redis.AuthenticationError as error:
-        raise ServerUnavailable(display(url), f"it refuses the user or password ({error})") from None
+        raise ServerUnavailable(
+            display(url), f"it refuses the user or password ({error})"
+        ) from None
     except (redis.RedisError, OSError) as error:
         raise ServerUnavailable(display(url), _advice(url, error)) from None
     # The handshake's replies have all been read, so nothing is left in redis-py's own buffer.

@@ -21,7 +21,7 @@ from typing import Protocol
 import hiredis
 
 from daebus.bus import commands
-from daebus.bus.commands import Awaited, Command, ServerReply
+from daebus.bus.commands import Awaited, Command, ServerReply, pack
 from daebus.bus.connection import CONNECT_TIMEOUT_S, Wire, check_url, connect, display
 from daebus.bus.writer import Writer
 from daebus.deadline import Deadline
@@ -46,7 +46,7 @@ RECEIVE_BYTES = 256 * 1024
 
 _NOTHING = object()
 _CONFIRMATIONS = {b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"}
-_PING = hiredis.pack_command(("PING",))
+_PING = pack("PING")
 
 
 #: Every link of this process, for the child of a fork to abandon.
@@ -57,7 +57,7 @@ class Consumer(Protocol):
     """Takes what a link receives. Called from the link's reader thread; must not block."""
 
     def on_messages(self, messages: list[list[bytes]]) -> None:
-        """Take messages: `[b"message", channel, data]` or `[b"pmessage", pattern, channel, data]`."""
+        """Take `[b"message", channel, data]` or `[b"pmessage", pattern, channel, data]`."""
 
     def on_lost(self, error: ConnectionLost) -> None:
         """The connection broke: messages may be missed from now on."""
@@ -117,13 +117,13 @@ class Link:
         Raises:
             ServerUnavailable: it is down, or closed, or the deadline passed first.
         """
-        if self._state is State.UP:
+        if self.is_up:
             return
         with self._changed:
             self._changed.wait_for(
                 lambda: self._state is not State.CONNECTING, deadline.remaining_s()
             )
-            if self._state is State.UP:
+            if self.is_up:
                 return
             if isinstance(self._error, ServerUnavailable):
                 reason = self._error.reason
@@ -269,7 +269,7 @@ class Link:
                 self._look_after_silence()
                 continue
             self._last_receive = monotonic()
-            parser.feed(buffer, 0, count)
+            parser.feed(buffer, 0, count)  # type: ignore[arg-type]  # any buffer
             messages: list[list[bytes]] = []
             while (reply := parser.gets()) is not _NOTHING:
                 if reply.__class__ is not hiredis.PushNotification:
@@ -335,9 +335,9 @@ class Link:
             wire.close()
             self._wire = None
         was_up = self._state is State.UP
-        self._error = (
-            error if isinstance(error, DaebusError) else ServerUnavailable(self.address, describe(error))
-        )
+        if not isinstance(error, DaebusError):
+            error = ServerUnavailable(self.address, describe(error))
+        self._error = error
         if not self._closing.is_set():
             self._set_state(State.DOWN)
         lost = ConnectionLost(self.address, describe(error))
@@ -385,7 +385,7 @@ class _Pong(Command):
         super().__init__(_PING)
         self._link = link
 
-    def resolve(self, reply: ServerReply) -> None:
+    def resolve(self, reply: ServerReply) -> None:  # noqa: ARG002 - any answer is a sign of life
         self._link._is_pinged = False  # noqa: SLF001 - a part of the link
 
 

@@ -1,4 +1,4 @@
-"""Presence: who serves what, alive. Each replica writes a key that expires unless it is refreshed."""
+"""Presence: who serves what, alive. Each replica refreshes a key that expires otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coalescing writer: everything that is ready leaves in one send, and no sender ever waits long.
+"""The coalescing writer: all that is ready leaves in one send, and no sender waits long.
 
 Whoever writes sends at once, in its own thread, if nobody else is sending; otherwise the one who
 is sending takes the new command along in its next send. So a lone message needs no hand-over to

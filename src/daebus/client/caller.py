@@ -17,7 +17,7 @@ from daebus.bus.connection import check_url
 from daebus.bus.link import Link
 from daebus.channels import check_name, check_service_name
 from daebus.client.calls import Call, FutureCall, StreamCall, WaitingCall
-from daebus.client.replies import Replies, replies_of
+from daebus.client.replies import replies_of
 from daebus.deadline import Deadline
 from daebus.errors import RemoteError, ServerUnavailable, SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES, RequestEnvelope, decode_payload, encode

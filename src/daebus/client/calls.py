@@ -50,7 +50,7 @@ class Call(Command):
         if reply == 0:
             self._end(ServiceUnavailable(self.service))
         elif not isinstance(reply, int):
-            self._end(ServerUnavailable("the server", f"it refused the request: {reply}"))
+            self._end(ServerUnavailable("the server", f"it refused the request: {reply!r}"))
 
     def fail(self, error: DaebusError) -> None:
         """See `Command`."""
@@ -70,9 +70,7 @@ class Call(Command):
 
     def error_of(self, reply: IncomingReply) -> RemoteError:
         """The error that an error reply stands for."""
-        return remote_error(
-            reply.code, str(reply.error), service=self.service, action=self.action
-        )
+        return remote_error(reply.code, str(reply.error), service=self.service, action=self.action)
 
 
 class WaitingCall(Call):

@@ -38,9 +38,7 @@ class Expiry:
                 ids[request_id] = None
                 if not self._is_running:
                     self._is_running = True
-                    threading.Thread(
-                        target=self._run, name="daebus-expiry", daemon=True
-                    ).start()
+                    threading.Thread(target=self._run, name="daebus-expiry", daemon=True).start()
         else:
             ids[request_id] = None
         return bucket

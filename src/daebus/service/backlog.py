@@ -73,7 +73,7 @@ class Backlog:
 
     def take_rest(self) -> list[Exchange]:
         """Take all that still waits, without waiting."""
-        rest = []
+        rest: list[Exchange] = []
         while True:
             try:
                 exchange = self._queue.get_nowait()

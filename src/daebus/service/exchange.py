@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-
-from daebus.service.parameters import Arguments
-from daebus.service.registry import Function
 from daebus.service.request import Request
 from daebus.service.response import Response
 from daebus.service.routes import Route
@@ -36,5 +32,3 @@ class Exchange:
             _ = self.request.payload
             return ()
         return make(self.request.raw_payload)
-
-

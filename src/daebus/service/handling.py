@@ -124,9 +124,7 @@ class Handling:
             "handler_timeout",
             f"{exchange.route.name!r} runs longer than its limit of {timeout_s:g} s",
         )
-        refuse(
-            exchange, Code.HANDLER_TIMEOUT, f"the handler ran longer than its {timeout_s:g} s"
-        )
+        refuse(exchange, Code.HANDLER_TIMEOUT, f"the handler ran longer than its {timeout_s:g} s")
 
 
 def refuse(exchange: Exchange, code: str, text: str) -> None:

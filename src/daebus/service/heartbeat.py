@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import hiredis
-
-from daebus.bus.commands import Command
+from daebus.bus.commands import Command, pack
 from daebus.bus.link import Link
 from daebus.bus.presence import EXPIRE_S, REFRESH_S, Replica, encode_replica
 from daebus.channels import presence_key
@@ -48,14 +46,14 @@ class Heartbeat:
         self._thread.join(1.0)
         replica = self._describe()
         key = presence_key(replica.service, replica.replica_id)
-        self._link.send(Command(hiredis.pack_command(("DEL", key))))
+        self._link.send(Command(pack("DEL", key)))
 
     def _run(self) -> None:
         while not self._stopping.wait(REFRESH_S):
             try:
                 self._beat()
                 self._incidents.flush()
-            except Exception as error:  # The next beat may succeed; the key expires until then.
+            except Exception as error:  # noqa: BLE001 - the next beat may succeed; the key expires until then.
                 log.warning("no presence: %s", describe(error), extra={"event": "presence.error"})
 
     def _beat(self) -> None:
@@ -63,8 +61,8 @@ class Heartbeat:
             return
         replica = self._describe()
         key = presence_key(replica.service, replica.replica_id)
-        arguments = ("SET", key, encode_replica(replica), "PX", int(EXPIRE_S * 1000))
+        beat = pack("SET", key, encode_replica(replica), "PX", int(EXPIRE_S * 1000))
         try:
-            self._link.send(Command(hiredis.pack_command(arguments)))
+            self._link.send(Command(beat))
         except DaebusError as error:
             log.warning("no presence: %s", describe(error), extra={"event": "presence.error"})

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
 from daebus.errors import BadMessage, RegistrationError
 from daebus.messages import DECODE_ERRORS
 from daebus.service.registry import Function, where
+
+T = TypeVar("T")
 
 #: Makes a handler's positional arguments of a raw payload; raises BadMessage.
 Arguments = Callable[[bytes | msgspec.Raw], tuple[Any, ...]]
@@ -80,7 +83,7 @@ def _by_name(function: Function, parameters: dict[str, tuple[Any, Any]]) -> Argu
             fields.append((name, kind))
         else:
             # A factory, because msgspec takes no mutable default; it is the function's own default.
-            fields.append((name, kind, msgspec.field(default_factory=lambda value=default: value)))
+            fields.append((name, kind, msgspec.field(default_factory=partial(_same, default))))
     payload = msgspec.defstruct("Payload", fields, kw_only=True)
     decode = _decoder(function, payload)
     if len(parameters) == 1:
@@ -88,6 +91,10 @@ def _by_name(function: Function, parameters: dict[str, tuple[Any, Any]]) -> Argu
         return lambda raw: (get_one(decode(raw)),)
     get = attrgetter(*parameters)
     return lambda raw: get(decode(raw))
+
+
+def _same(value: T) -> T:
+    return value
 
 
 def _decoder(function: Function, kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:

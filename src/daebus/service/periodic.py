@@ -74,7 +74,7 @@ class Periodic:
         self._enter()
         try:
             task.function()
-        except BaseException as error:  # noqa: BLE001 - sys.exit ends the run, not the schedule
+        except BaseException as error:
             log.error(
                 "background task %r failed: %s",
                 task.name,
@@ -84,9 +84,11 @@ class Periodic:
             )
 
 
-class _Threads(BaseExecutor):  # type: ignore[misc] - APScheduler 3 has no types
-    """A daemon thread for each run. APScheduler's own pool would be joined when Python exits, and
-    one run that never returns would keep the process for ever.
+class _Threads(BaseExecutor):  # type: ignore[misc]  # APScheduler 3 has no types
+    """A daemon thread for each run.
+
+    APScheduler's own pool would be joined when Python exits, and one run that never returns would
+    keep the process for ever.
     """
 
     def __init__(self) -> None:

@@ -136,8 +136,8 @@ class Registrar:
 
         A function without parameters reads `request.payload`. One with parameters gets them from
         the payload's fields by name, checked against its type hints; with a wrong payload it does
-        not run and the caller is told which field is wrong. What it returns is the response, unless it
-        has sent one. `async def` functions run on one event loop beside the threads.
+        not run and the caller is told which field is wrong. What it returns is the response,
+        unless it has sent one. `async def` functions run on one event loop beside the threads.
 
         Args:
             name: the action's name, unique in the service.

@@ -77,7 +77,7 @@ class Threads:
             started = Deadline.after(STEADY_S)
             try:
                 task.function(*([self._goes_on] if self._takes_goes_on[task.name] else []))
-            except BaseException as error:  # noqa: BLE001 - sys.exit ends this run only
+            except BaseException as error:
                 if started.has_passed():
                     restart_s = FIRST_RESTART_S
                 log.error(

@@ -1,4 +1,4 @@
-"""Time limits of handlers that run in threads: a thread cannot be stopped, but its caller is told."""
+"""Time limits of handlers in threads: a thread cannot be stopped, but its caller is told."""
 
 from __future__ import annotations
 
