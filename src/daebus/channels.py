@@ -25,6 +25,11 @@ def is_reply_channel(name: str) -> bool:
     return _REPLY_CHANNEL.fullmatch(name) is not None
 
 
+def is_pattern(channel: str) -> bool:
+    """Whether it is a glob-style pattern, such as `events.*`."""
+    return any(char in channel for char in "*?[")
+
+
 def check_name(kind: str, name: str) -> str:
     """Return `name`, or raise when it cannot be the name of a service, channel or action.
 

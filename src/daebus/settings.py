@@ -16,6 +16,11 @@ def server_url(url: str | None = None) -> str:
     return url or os.environ.get("DAEBUS_URL") or DEFAULT_URL
 
 
+def set_for_process(name: str, value: object) -> None:
+    """Set `DAEBUS_<NAME>` for this process and its children: how the command line passes it on."""
+    os.environ[f"DAEBUS_{name.upper()}"] = str(value)
+
+
 def runtime_folder() -> Path:
     """Where sockets and lock files of this user live: the system's folder, or a temporary one.
 

@@ -39,6 +39,9 @@ class Command:
     #: would run twice, a reply is recognised by the caller and dropped.
     resend = False
 
+    #: Whether the thread that sends it then receives for itself (`Link.read_until`).
+    reads_for_itself = False
+
     def __init__(self, data: bytes) -> None:
         self.data = data
 

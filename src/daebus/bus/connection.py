@@ -6,13 +6,14 @@ on daebus drives the socket itself: one system call for a whole receive, one for
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
 import struct
 import threading
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -33,14 +34,18 @@ _SCHEMES = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://", "embe
 
 
 def display(url: str) -> str:
-    """The address as it may be shown: without its password, and without its query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that cannot be read)"
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username or ''}:***@" if parts.password else ""
-    return urlunsplit((parts.scheme, user + host, parts.path, "", ""))
+    """The address as it may be shown: without its password, and without its query.
+
+    All before the last `@` counts as user and password, also when a character of the password
+    that should have been escaped makes the address unreadable.
+    """
+    scheme, separator, place = url.partition("://") if "://" in url else ("", "", url)
+    user = ""
+    if not place.startswith("/"):  # A unix socket's path may have an @ in its name.
+        credentials, at, place = place.rpartition("@")
+        name, colon, _ = credentials.partition(":")
+        user = f"{name if colon else ''}{colon}***@" if at else ""
+    return scheme + separator + user + re.split("[?#]", place, maxsplit=1)[0]
 
 
 def check_url(url: str) -> str:
@@ -50,7 +55,24 @@ def check_url(url: str) -> str:
         raise SettingsError(
             f"{shown} is no server address; it begins with one of {', '.join(_SCHEMES)}"
         )
+    if not url.startswith("embedded://"):
+        try:
+            redis.ConnectionPool.from_url(_for_redis(url))
+        except ValueError as error:
+            raise _unreadable(url, error) from None
     return url
+
+
+def _for_redis(url: str) -> str:
+    """The address with a scheme that redis-py knows."""
+    return "redis" + url.removeprefix("valkey") if url.startswith("valkey") else url
+
+
+def _unreadable(url: str, error: Exception) -> SettingsError:
+    # The error's text may hold a piece of the password that was taken for a port.
+    escape = "; look at its port, and escape the password: / is %2F, @ is %40"
+    reason = escape if "@" in url else f": {error}"
+    return SettingsError(f"{display(url)} is no server address{reason}")
 
 
 def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S) -> redis.Redis:
@@ -66,11 +88,9 @@ def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S)
     check_url(url)
     if url.startswith("embedded://"):
         url = f"unix://{quote(str(embedded.ensure_server()))}"
-    elif url.startswith("valkey"):
-        url = "redis" + url.removeprefix("valkey")
     try:
         return redis.Redis.from_url(
-            url,
+            _for_redis(url),
             protocol=protocol,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout_s,
@@ -78,7 +98,7 @@ def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S)
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"{display(url)} is no server address: {error}") from None
+        raise _unreadable(url, error) from None
 
 
 class Wire(Protocol):
@@ -98,6 +118,10 @@ class Wire(Protocol):
 
     def wait_writable(self, timeout_s: float) -> bool:
         """Wait until `send` can go on."""
+        ...
+
+    def wait_readable(self, timeout_s: float) -> bool:
+        """Wait until there is something to receive."""
         ...
 
     def close(self) -> None:
@@ -138,6 +162,10 @@ class PlainWire:
     def wait_writable(self, timeout_s: float) -> bool:
         """See `Wire`."""
         return _poll(self._sock, select.POLLOUT, timeout_s)
+
+    def wait_readable(self, timeout_s: float) -> bool:
+        """See `Wire`."""
+        return _poll(self._sock, select.POLLIN, timeout_s)
 
     def close(self) -> None:
         """See `Wire`."""
@@ -181,6 +209,10 @@ class TlsWire:
     def wait_writable(self, timeout_s: float) -> bool:
         """See `Wire`."""
         return _poll(self._sock, select.POLLOUT, timeout_s)
+
+    def wait_readable(self, timeout_s: float) -> bool:
+        """See `Wire`."""
+        return _poll(self._sock, select.POLLIN, timeout_s)
 
     def close(self) -> None:
         """See `Wire`."""
@@ -226,14 +258,15 @@ def connect(url: str, name: str) -> Wire:
             display(url), f"it refuses the user or password ({error})"
         ) from None
     except (redis.RedisError, OSError) as error:
-        raise ServerUnavailable(display(url), _advice(url, error)) from None
+        raise ServerUnavailable(display(url), advice(url, error)) from None
     # The handshake's replies have all been read, so nothing is left in redis-py's own buffer.
     sock = connection._sock  # noqa: SLF001 - redis-py has no public way to take the socket over
     connection._sock = None  # noqa: SLF001 - … nor to let go of it without closing it
     return TlsWire(sock) if isinstance(sock, ssl.SSLSocket) else PlainWire(sock)
 
 
-def _advice(url: str, error: Exception) -> str:
+def advice(url: str, error: Exception) -> str:
+    """Why the server cannot be used, and for the default address both ways out."""
     reason = str(error).rstrip(".")
     if url == DEFAULT_URL:
         return (

@@ -26,7 +26,7 @@ LOOK_EVERY_S = 1.0
 
 def start(folder: Path, socket_path: Path, idle_s: float, lock: int) -> None:
     """Start a keeper that outlives this process; it inherits the lock."""
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(folder), str(socket_path), str(idle_s)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -13,16 +13,16 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from time import monotonic
-from typing import Protocol
 
 import hiredis
 
 from daebus.bus import commands
-from daebus.bus.commands import Awaited, Command, ServerReply, pack
+from daebus.bus.commands import Awaited, Command, ServerReply
 from daebus.bus.connection import CONNECT_TIMEOUT_S, Wire, check_url, connect, display
+from daebus.bus.receiver import PING, Consumer, Receiver
 from daebus.bus.writer import Writer
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost, DaebusError, ServerUnavailable
@@ -35,35 +35,8 @@ log = get_logger(__name__)
 FIRST_BACKOFF_S = 0.02
 LONGEST_BACKOFF_S = 0.5
 
-#: A link that has received nothing for so long asks whether the server is there, in seconds.
-PING_AFTER_S = 2.0
-
-#: … and counts as broken when nothing at all came for so long: a half-open connection, seconds.
-DEAD_AFTER_S = 10.0
-
-#: Bytes of one receive. Large, so that a burst costs few system calls and few turns at the GIL.
-RECEIVE_BYTES = 256 * 1024
-
-_NOTHING = object()
-_CONFIRMATIONS = {b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"}
-_PING = pack("PING")
-
-
 #: Every link of this process, for the child of a fork to abandon.
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
-
-
-class Consumer(Protocol):
-    """Takes what a link receives. Called from the link's reader thread; must not block."""
-
-    def on_messages(self, messages: list[list[bytes]]) -> None:
-        """Take `[b"message", channel, data]` or `[b"pmessage", pattern, channel, data]`."""
-
-    def on_lost(self, error: ConnectionLost) -> None:
-        """The connection broke: messages may be missed from now on."""
-
-    def on_back(self, gap_s: float, reason: str) -> None:
-        """The link is up again; what was published in the last `gap_s` seconds was missed."""
 
 
 class State(Enum):
@@ -90,8 +63,8 @@ class Link:
         self.url = check_url(url)
         self.name = name
         self.address = display(url)
-        self.consumer: Consumer | None = None
         self._writer = Writer(self.address)
+        self._receiver = Receiver(self._writer)
         self._channels: set[bytes] = set()
         self._patterns: set[bytes] = set()
         self._state = State.CONNECTING
@@ -100,10 +73,18 @@ class Link:
         self._wire: Wire | None = None
         self._error: DaebusError | None = None
         self._lost_at: float | None = None
-        self._last_receive = monotonic()
-        self._is_pinged = False
+        self._backoff_s = FIRST_BACKOFF_S
         self._thread = threading.Thread(target=self._run, name="daebus-reader", daemon=True)
         _links.add(self)
+
+    @property
+    def consumer(self) -> Consumer | None:
+        """Takes the messages that the link receives; set before the first subscription."""
+        return self._receiver.consumer
+
+    @consumer.setter
+    def consumer(self, consumer: Consumer) -> None:
+        self._receiver.consumer = consumer
 
     # --- for the threads that use it ---
 
@@ -142,8 +123,13 @@ class Link:
         return self._state is State.CLOSED
 
     def is_reader(self) -> bool:
-        """Whether the current thread is the link's own, in which nothing may wait for a reply."""
-        return threading.get_ident() == self._thread.ident
+        """Whether the current thread hands on what is received, so that it may wait for nothing."""
+        is_reader = threading.get_ident() == self._thread.ident
+        return is_reader or self._receiver.is_reading_for_itself()
+
+    def read_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
+        """Receive in the calling thread until `is_done`, if the reader has stood back for that."""
+        self._receiver.read_until(is_done, deadline)
 
     def send(self, command: Command) -> None:
         """Send a command; `command.resolve` or `command.fail` is called later.
@@ -152,6 +138,8 @@ class Link:
             ServerUnavailable: too much waits already.
         """
         self._writer.write(command)
+        if not command.reads_for_itself:
+            self._receiver.recall_reader()
 
     def send_all(self, commands: list[Command]) -> None:
         """Send commands with no other between them.
@@ -160,6 +148,7 @@ class Link:
             ServerUnavailable: too much waits already.
         """
         self._writer.write_all(commands)
+        self._receiver.recall_reader()
 
     def ask(self, deadline: Deadline, *arguments: bytes) -> ServerReply:
         """Send a command and wait for its reply; an error of the server is returned as a value.
@@ -230,21 +219,19 @@ class Link:
     # --- the reader thread ---
 
     def _run(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
         while not self._closing.is_set():
             try:
                 wire = connect(self.url, self.name)
                 self._attach(wire)
-                backoff_s = FIRST_BACKOFF_S
-                self._receive(wire)
+                self._receiver.run()
             except (DaebusError, OSError, hiredis.ProtocolError) as error:
                 self._lose(error)
             except Exception as error:
                 log.exception("the reader of %s failed", self.name, extra={"event": "link.error"})
                 self._lose(error)
             # Jitter, so that a server that comes back is not met by all its clients at once.
-            self._closing.wait(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311
-            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+            self._closing.wait(self._backoff_s * random.uniform(0.5, 1.0))  # noqa: S311
+            self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
         self._lose(ServerUnavailable(self.address, "this end was closed"))
         self._set_state(State.CLOSED)
 
@@ -252,58 +239,10 @@ class Link:
         self._wire = wire
         if self._closing.is_set():
             wire.close()
-        self._last_receive = monotonic()
-        self._is_pinged = False
+        self._receiver.attach(wire)
         again = _subscriptions(list(self._channels), list(self._patterns))
         # The reply to PING comes after the confirmations, so it says that they are complete.
         self._writer.attach(wire, [*again, _Ready(self, again)])
-
-    def _receive(self, wire: Wire) -> None:
-        """Read until the connection breaks, which raises."""
-        parser = hiredis.Reader(notEnoughData=_NOTHING)
-        buffer = bytearray(RECEIVE_BYTES)
-        sent = self._writer.sent
-        while True:
-            count = wire.receive_into(buffer)
-            if count < 0:
-                self._look_after_silence()
-                continue
-            self._last_receive = monotonic()
-            parser.feed(buffer, 0, count)  # type: ignore[arg-type]  # any buffer
-            messages: list[list[bytes]] = []
-            while (reply := parser.gets()) is not _NOTHING:
-                if reply.__class__ is not hiredis.PushNotification:
-                    sent.popleft().resolve(reply)
-                elif reply[0] == b"message" or reply[0] == b"pmessage":
-                    messages.append(reply)
-                elif reply[0] in _CONFIRMATIONS:
-                    # What came before the end of a subscription is handed on before it is told.
-                    self._hand_on(messages)
-                    messages = []
-                    self._confirm()
-            self._hand_on(messages)
-            self._writer.flush()
-
-    def _hand_on(self, messages: list[list[bytes]]) -> None:
-        if messages and self.consumer is not None:
-            self.consumer.on_messages(messages)
-
-    def _confirm(self) -> None:
-        """A subscription began or ended: a push message takes the place of a reply (RESP3)."""
-        command = self._writer.sent[0]
-        assert isinstance(command, Awaited)  # noqa: S101 - replies come in the order of commands
-        command.confirmations -= 1
-        if command.confirmations == 0:
-            self._writer.sent.popleft().resolve(None)
-
-    def _look_after_silence(self) -> None:
-        """Nothing came for a while: ask, and give up on a server that does not answer."""
-        silence_s = monotonic() - self._last_receive
-        if silence_s > DEAD_AFTER_S:
-            raise TimeoutError(f"no sign of life for {silence_s:.0f} s")
-        if silence_s > PING_AFTER_S and not self._is_pinged:
-            self._is_pinged = True
-            self._writer.write(_Pong(self))
 
     def _set_state(self, state: State) -> None:
         with self._changed:
@@ -316,6 +255,7 @@ class Link:
             return
         lost_at, error = self._lost_at, self._error
         self._lost_at = self._error = None
+        self._backoff_s = FIRST_BACKOFF_S
         self._set_state(State.UP)
         if lost_at is not None:
             gap_s = monotonic() - lost_at
@@ -363,7 +303,7 @@ class _Ready(Command):
     __slots__ = ("_link", "_subscriptions")
 
     def __init__(self, link: Link, subscriptions: list[Awaited]) -> None:
-        super().__init__(_PING)
+        super().__init__(PING)
         self._link = link
         self._subscriptions = subscriptions
 
@@ -374,19 +314,6 @@ class _Ready(Command):
             if isinstance(answer, hiredis.ReplyError) and "ping" not in str(answer):
                 raise ServerUnavailable(self._link.address, f"it refused: {answer}")
         self._link._came_up()  # noqa: SLF001 - a part of the link
-
-
-class _Pong(Command):
-    """The PING that looks for a half-open connection."""
-
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(_PING)
-        self._link = link
-
-    def resolve(self, reply: ServerReply) -> None:  # noqa: ARG002 - any answer is a sign of life
-        self._link._is_pinged = False  # noqa: SLF001 - a part of the link
 
 
 def _subscriptions(channels: list[bytes], patterns: list[bytes]) -> list[Awaited]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import redis
 
-from daebus.bus.connection import client, display
+from daebus.bus.connection import advice, client, display
 from daebus.channels import ALL_PRESENCE_KEYS, presence_pattern
 from daebus.errors import ServerUnavailable
 
@@ -63,7 +63,7 @@ def find_replicas(url: str, service: str | None = None) -> list[Replica]:
             keys = list(server.scan_iter(match=pattern, count=1000))
             values = server.mget(keys) if keys else []
     except redis.RedisError as error:
-        raise ServerUnavailable(display(url), str(error)) from None
+        raise ServerUnavailable(display(url), advice(url, error)) from None
     for value in values:
         if value is None:
             continue  # It expired between the two commands.

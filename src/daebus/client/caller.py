@@ -104,6 +104,8 @@ class DaebusCaller:
         timeout_s = self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
         deadline = Deadline.after(timeout_s)
         call = self._send(WaitingCall, action, payload, deadline, headers)
+        if (link := self._link) is not None:
+            link.read_until(call.is_done, deadline)
         reply = call.wait(deadline, timeout_s)
         if reply.status == "error":
             raise call.error_of(reply)

@@ -77,6 +77,7 @@ class WaitingCall(Call):
     """A call whose thread waits for the final reply. Replies before that one are dropped."""
 
     __slots__ = ("_done", "_error", "_reply")
+    reads_for_itself = True
 
     def __init__(
         self, service: str, action: str, request_id: str, forget: Callable[[str], object]
@@ -100,6 +101,10 @@ class WaitingCall(Call):
         if self._reply is None and self._error is None:
             self._error = error
             self._done.release()
+
+    def is_done(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        return self._reply is not None or self._error is not None
 
     def wait(self, deadline: Deadline, timeout_s: float) -> IncomingReply:
         """Wait for the final reply.

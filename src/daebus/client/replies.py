@@ -80,9 +80,10 @@ class Replies:
         """How many calls wait for a reply."""
         return len(self._calls)
 
-    def on_messages(self, messages: list[list[bytes]]) -> None:
+    def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
         calls = self._calls
+        call: Call | None = None
         for message in messages:
             try:
                 reply = decode_reply(message[-1])
@@ -97,6 +98,12 @@ class Replies:
                 )
             elif call.take(reply):
                 self.forget(call.request_id)
+        return call is not None and call.reads_for_itself and not calls
+
+    @property
+    def is_expecting(self) -> bool:
+        """See `Consumer`."""
+        return bool(self._calls)
 
     def on_lost(self, error: ConnectionLost) -> None:
         """Replies to calls under way may be missed, so what became of them is unknown."""

@@ -67,7 +67,7 @@ class Intake:
         self._max_bytes = max_message_bytes
         self.gaps = 0
 
-    def on_messages(self, messages: list[list[bytes]]) -> None:
+    def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
         for message in messages:
             try:
@@ -76,6 +76,12 @@ class Intake:
                 # One message must never end the reader, whatever is wrong with it.
                 self._incidents.report("intake_error", "a message could not be taken")
                 log.exception("a message could not be taken", extra={"event": "intake.error"})
+        return False
+
+    @property
+    def is_expecting(self) -> bool:
+        """See `Consumer`."""
+        return True
 
     def on_lost(self, error: ConnectionLost) -> None:
         """See `Consumer`."""

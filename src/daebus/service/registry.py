@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from daebus.channels import check_name
+from daebus.channels import check_name, is_pattern
 from daebus.errors import RegistrationError
 
 P = ParamSpec("P")
@@ -35,8 +35,8 @@ class Listener:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether the channel is a glob-style pattern, such as `events.*`."""
-        return any(char in self.channel for char in "*?[")
+        """Whether the channel is a pattern, such as `events.*`."""
+        return is_pattern(self.channel)
 
 
 @dataclass(frozen=True)
