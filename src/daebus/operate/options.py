@@ -1,0 +1,48 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="The server: redis://, rediss://, unix:// or embedded://. "
+        "Else the environment's DAEBUS_URL, else redis://localhost:6379.",
+        show_default=False,
+    ),
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Service = Annotated[
+    str, typer.Argument(metavar="SERVICE", help="The service's name.", show_default=False)
+]
+
+Action = Annotated[
+    str, typer.Argument(metavar="ACTION", help="The action's name.", show_default=False)
+]
+
+Payload = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="JSON",
+        help="The payload: any JSON value, or - to read it from stdin. Left out, it is {}.",
+        show_default=False,
+    ),
+]
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="How long to wait for a response, and for each further one. "
+        "Else the environment's DAEBUS_TIMEOUT, else 30.",
+        show_default=False,
+    ),
+]
