@@ -1,9 +1,11 @@
 """Blueprints: groups of handlers that live in modules of their own, put together by one app.
 
-DAEBUS_URL=embedded:// daebus run examples.accounts:make_app --workers 20
+Serve it:
+  DAEBUS_URL=embedded:// daebus run examples.accounts:make_app --workers 20
 
-DAEBUS_URL=embedded:// daebus call accounts users.create '{"name": "ada"}'
-DAEBUS_URL=embedded:// daebus call accounts billing.invoice '{"name": "ada", "cents": 1250}'
+Use it, in another terminal:
+  DAEBUS_URL=embedded:// daebus call accounts users.create '{"name": "ada"}'
+  DAEBUS_URL=embedded:// daebus call accounts billing.invoice '{"name": "ada", "cents": 1250}'
 """
 
 from daebus import Blueprint, Daebus

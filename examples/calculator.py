@@ -1,10 +1,12 @@
 """Typed actions: parameters come from the payload, checked against their type hints.
 
-DAEBUS_URL=embedded:// python examples/calculator.py
+Serve it:
+  DAEBUS_URL=embedded:// python examples/calculator.py
 
-DAEBUS_URL=embedded:// daebus call calculator divide '{"a": 7, "b": 2}'
-DAEBUS_URL=embedded:// daebus call calculator mean '{"points": [{"x": 1, "y": 2}]}'
-DAEBUS_URL=embedded:// daebus call calculator divide '{"a": "seven"}'
+Use it, in another terminal:
+  DAEBUS_URL=embedded:// daebus call calculator divide '{"a": 7, "b": 2}'
+  DAEBUS_URL=embedded:// daebus call calculator mean '{"points": [{"x": 1, "y": 2}]}'
+  DAEBUS_URL=embedded:// daebus call calculator divide '{"a": "seven"}'
 """
 
 import msgspec

@@ -1,8 +1,10 @@
 """Background tasks: every half second, or when the clock says so.
 
-DAEBUS_URL=embedded:// python examples/heartbeat.py
+Serve it:
+  DAEBUS_URL=embedded:// python examples/heartbeat.py
 
-DAEBUS_URL=embedded:// daebus listen heartbeat
+Use it, in another terminal:
+  DAEBUS_URL=embedded:// daebus listen heartbeat
 """
 
 import os

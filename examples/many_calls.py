@@ -1,6 +1,7 @@
 """A caller: many calls under way at once, over one connection. It needs examples/calculator.py.
 
-DAEBUS_URL=embedded:// python examples/many_calls.py
+Run it:
+  DAEBUS_URL=embedded:// python examples/many_calls.py
 """
 
 from daebus import DaebusCaller, RemoteError

@@ -1,10 +1,12 @@
 """Broadcasts: one handler tells the world, and listeners take it, here and in other processes.
 
-DAEBUS_URL=embedded:// python examples/orders.py
+Serve it:
+  DAEBUS_URL=embedded:// python examples/orders.py
 
-DAEBUS_URL=embedded:// daebus listen 'orders.*'
-DAEBUS_URL=embedded:// daebus call orders place '{"article": "tea", "count": 2}'
-DAEBUS_URL=embedded:// daebus call orders sold
+Use it, in another terminal:
+  DAEBUS_URL=embedded:// daebus listen 'orders.*'
+  DAEBUS_URL=embedded:// daebus call orders place '{"article": "tea", "count": 2}'
+  DAEBUS_URL=embedded:// daebus call orders sold
 """
 
 from collections import Counter

@@ -1,8 +1,10 @@
 """A stream: progress while the work goes on, and the result last.
 
-DAEBUS_URL=embedded:// python examples/report.py
+Serve it:
+  DAEBUS_URL=embedded:// python examples/report.py
 
-DAEBUS_URL=embedded:// daebus call report build '{"year": 2026}'
+Use it, in another terminal:
+  DAEBUS_URL=embedded:// daebus call report build '{"year": 2026}'
 """
 
 import time

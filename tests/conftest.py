@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daebus import Daebus, DaebusCaller
+from daebus import Broadcast, Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.service.context import current
 from fixtures.processes import Processes
@@ -61,6 +61,14 @@ def start(url: str, service_name: str) -> Iterator[Callable[[Daebus], DaebusCall
         caller.close()
     for app in apps:
         app.stop()
+
+
+@pytest.fixture
+def broadcaster(url: str) -> Iterator[Broadcast]:
+    """Publishes to the session's server."""
+    broadcaster = Broadcast(url)
+    yield broadcaster
+    broadcaster.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from daebus.errors import SettingsError
 
@@ -20,6 +21,7 @@ MAX_NAME_LENGTH = 200
 ALL_PRESENCE_KEYS = "daebus:{*}:replica:*"
 
 
+@lru_cache(maxsize=4096)
 def is_reply_channel(name: str) -> bool:
     """Whether a reply may be published to this channel (at most 128 characters)."""
     return _REPLY_CHANNEL.fullmatch(name) is not None

@@ -111,8 +111,8 @@ class Receiver:
         """
         if not self._is_reader_away or not self._reading.acquire(blocking=False):
             return
-        self._reads_for_itself = threading.get_ident()
         try:
+            self._reads_for_itself = threading.get_ident()
             wire = self._wire
             while wire is not None and not is_done():
                 # A receive may take RECEIVE_WAIT_S, which the deadline may not have.
@@ -122,6 +122,10 @@ class Receiver:
                 self._receive_once()
         except Exception as error:  # noqa: BLE001 - the reader thread deals with it
             self._failure = error
+        except BaseException:
+            # Ctrl-C, say: what was received may not have been handed on, so the wire is given up.
+            self._failure = InterruptedError("the thread that received was interrupted")
+            raise
         finally:
             self._reads_for_itself = None
             self._away_since = monotonic()

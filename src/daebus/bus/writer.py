@@ -101,12 +101,19 @@ class Writer:
         """Send all that waits. The caller has taken `_sending`; it is given back here."""
         while True:
             wire = self._wire
-            while self._waiting and wire is not None:
-                commands = self._take()
-                self.sent.extend(commands)
-                data = b"".join([command.data for command in commands])
-                if not self._send_whole(wire, data):
-                    return  # Another thread has taken over, and `_sending` with it.
+            try:
+                while self._waiting and wire is not None:
+                    commands = self._take()
+                    self.sent.extend(commands)
+                    data = b"".join([command.data for command in commands])
+                    if not self._send_whole(wire, data):
+                        return  # Another thread has taken over, and `_sending` with it.
+            except BaseException:
+                # Ctrl-C, say: how much has left is unknown, so the wire is given up.
+                if wire is not None:
+                    self._lose(wire)
+                self._sending.release()
+                raise
             self._sending.release()
             # Somebody may have added a command and found the writer taken just before that.
             if not self._waiting or wire is None or not self._sending.acquire(blocking=False):

@@ -17,13 +17,16 @@ from daebus.bus.connection import check_url
 from daebus.bus.link import Link
 from daebus.channels import check_name, check_service_name
 from daebus.client.calls import Call, FutureCall, StreamCall, WaitingCall
-from daebus.client.replies import replies_of
+from daebus.client.replies import Replies, replies_of
 from daebus.deadline import Deadline
-from daebus.errors import RemoteError, ServerUnavailable, SettingsError
+from daebus.errors import RemoteError, SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES, RequestEnvelope, decode_payload, encode
 
 #: How long a call waits for its final reply by default, in seconds.
 TIMEOUT_S = 30.0
+
+#: Most names of actions that a caller remembers to be right.
+MAX_CHECKED = 1000
 
 C = TypeVar("C", bound=Call)
 
@@ -67,6 +70,9 @@ class DaebusCaller:
         )
         self._lock = threading.Lock()
         self._link: Link | None = None
+        self._replies: Replies | None = None
+        #: Actions whose names have been looked at.
+        self._checked: set[str] = set()
 
     # --- the idiomatic calls ---
 
@@ -101,11 +107,10 @@ class DaebusCaller:
             >>> calculator.call("add", {"a": 1, "b": 2}, timeout=1.0)
             3
         """
-        timeout_s = self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
-        deadline = Deadline.after(timeout_s)
-        call = self._send(WaitingCall, action, payload, deadline, headers)
-        if (link := self._link) is not None:
-            link.read_until(call.is_done, deadline)
+        timeout_s = self._seconds(timeout)
+        self._check_thread()
+        call, replies, deadline = self._send(WaitingCall, action, payload, timeout_s, headers)
+        replies.link.read_until(call.is_done, deadline)
         reply = call.wait(deadline, timeout_s)
         if reply.status == "error":
             raise call.error_of(reply)
@@ -141,9 +146,10 @@ class DaebusCaller:
             >>> [future.result() for future in futures]
             [1, 2, 3]
         """
-        timeout_s = self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
-        deadline = Deadline.after(timeout_s)
-        return self._send(FutureCall, action, payload, deadline, headers).future
+        timeout_s = self._seconds(timeout)
+        call, _, _ = self._send(FutureCall, action, payload, timeout_s, headers)
+        call.timeout_s = timeout_s
+        return call.future
 
     def stream(
         self,
@@ -173,11 +179,12 @@ class DaebusCaller:
             >>> for progress in reports.stream("build", {"year": 2026}):
             ...     print(progress)
         """
-        timeout_s = self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
-        call = self._send(StreamCall, action, payload, Deadline.after(timeout_s), headers)
-        return self._responses(call, timeout_s)
+        timeout_s = self._seconds(timeout)
+        self._check_thread()
+        call, replies, _ = self._send(StreamCall, action, payload, timeout_s, headers)
+        return self._responses(call, replies, timeout_s)
 
-    def _responses(self, call: StreamCall, timeout_s: float) -> Iterator[Any]:
+    def _responses(self, call: StreamCall, replies: Replies, timeout_s: float) -> Iterator[Any]:
         try:
             while True:
                 reply = call.next(timeout_s)
@@ -187,8 +194,7 @@ class DaebusCaller:
                 if reply.final:
                     return
         finally:
-            if self._link is not None:
-                replies_of(self._link).forget(call.request_id)
+            replies.forget(call.request_id)
 
     # --- the calls of the seeds ---
 
@@ -233,9 +239,8 @@ class DaebusCaller:
             TimeoutError: the server did not answer in time.
             BadMessage: as for `call`.
         """
-        timeout_s = self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
-        deadline = Deadline.after(timeout_s)
-        link = self._ensure_link()
+        deadline = Deadline.after(self._seconds(timeout))
+        link = self._borrowed_link()
         link.ensure_up(deadline)
         data = encode(self._envelope(action, payload, deadline, None), self._max_bytes)
         receivers = Receivers(publish(self._channel, data))
@@ -251,7 +256,7 @@ class DaebusCaller:
     def close(self) -> None:
         """Give the connection back; the last caller closes it. The next call connects again."""
         with self._lock:
-            link, self._link = self._link, None
+            link, self._link, self._replies = self._link, None, None
         if link is not None:
             shared.give_back(link)
 
@@ -271,50 +276,60 @@ class DaebusCaller:
         make: Callable[[str, str, str, Callable[[str], object]], C],
         action: str,
         payload: Any,
-        deadline: Deadline,
+        timeout_s: float,
         headers: dict[str, str] | None,
-    ) -> C:
+    ) -> tuple[C, Replies, Deadline]:
         """Send a request and expect its reply."""
-        link = self._ensure_link()
-        replies = replies_of(link)
-        replies.ensure_subscribed(deadline)
+        deadline = Deadline.after(timeout_s)
+        replies = self._replies
+        if replies is None or not replies.is_ready:
+            replies = self._connect(deadline)
         call = make(self.service, action, replies.new_id(), replies.forget)
         envelope = self._envelope(action, payload, deadline, headers)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
         call.data = publish(self._channel, encode(envelope, self._max_bytes))
-        replies.expect(call)
-        if isinstance(call, FutureCall):
-            replies.expire(call, deadline.remaining_s())
-        try:
-            link.send(call)
-        except ServerUnavailable:
-            replies.forget(call.request_id)
-            raise
-        return call
+        replies.send(call, deadline)
+        return call, replies, deadline
 
     def _envelope(
         self, action: str, payload: Any, deadline: Deadline, headers: dict[str, str] | None
     ) -> RequestEnvelope:
-        check_name("action", action)
+        if action not in self._checked:
+            check_name("action", action)
+            if len(self._checked) < MAX_CHECKED:
+                self._checked.add(action)
         return RequestEnvelope(
             action,
             payload,
-            service=shared.home_service.get(),
-            timeout_ms=deadline.remaining_s() * 1000,
-            headers=headers,
+            None,
+            None,
+            shared.home_service.get(),
+            deadline.remaining_s() * 1000,
+            headers,
         )
 
-    def _ensure_link(self) -> Link:
-        link = self._link
-        if link is None or link.is_closed:
-            with self._lock:
-                link = self._link
-                if link is None or link.is_closed:
-                    link = self._link = shared.borrow(shared.resolve_url(self._url))
-        if link.is_reader():
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
+
+    def _connect(self, deadline: Deadline) -> Replies:
+        """Borrow the shared link and subscribe to the reply channel, or wait for that."""
+        replies = replies_of(self._borrowed_link())
+        replies.ensure_subscribed(deadline)
+        self._replies = replies
+        return replies
+
+    def _borrowed_link(self) -> Link:
+        with self._lock:
+            if self._link is None or self._link.is_closed:
+                self._link = shared.borrow(shared.resolve_url(self._url))
+        self._check_thread()
+        return self._link
+
+    def _check_thread(self) -> None:
+        """Refuse to wait in the thread that would have to read the reply."""
+        if self._link is not None and self._link.is_reader():
             raise SettingsError(
-                "a callback of a future runs in the thread that reads replies, so it cannot make "
-                "calls itself; hand the work to another thread"
+                "a callback of a future runs in the thread that reads replies, so it cannot wait "
+                "for one itself; use submit, or hand the work to another thread"
             )
-        return link

@@ -39,7 +39,7 @@ class Call(Command):
     def __init__(
         self, service: str, action: str, request_id: str, forget: Callable[[str], object]
     ) -> None:
-        super().__init__(b"")
+        self.data = b""  # Known once the id is.
         self.service = service
         self.action = action
         self.request_id = request_id

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from daebus.deadline import Deadline
+
 #: Calls that expire within this many seconds of each other are looked at together.
 TICK_S = 0.1
 
@@ -28,9 +30,9 @@ class Expiry:
         self._lock = threading.Lock()
         self._is_running = False
 
-    def add(self, request_id: str, timeout_s: float) -> int:
-        """Expire a call after `timeout_s`; gives the bucket that it is in, for `remove`."""
-        bucket = int((monotonic() + timeout_s) / TICK_S) + 1
+    def add(self, request_id: str, deadline: Deadline) -> int:
+        """Expire a call after its deadline; gives the bucket that it is in, for `remove`."""
+        bucket = int(deadline.at_s / TICK_S) + 1
         ids = self._buckets.get(bucket)
         if ids is None or not self._is_running:
             with self._lock:

@@ -29,7 +29,7 @@ class Replies:
         # 128 random bits each: who does not know them can neither answer a call nor listen to it.
         self.channel = REPLY_PREFIX + secrets.token_hex(16)
         self.incidents = Incidents(log)
-        self._link = link
+        self.link = link
         self._prefix = secrets.token_hex(16)
         self._numbers = count()
         self._calls: dict[str, Call] = {}
@@ -44,14 +44,14 @@ class Replies:
             ServerUnavailable: the server is away, or refuses.
             CallTimeout: the server did not confirm in time.
         """
-        self._link.ensure_up(deadline)
+        self.link.ensure_up(deadline)
         if self._is_subscribed:
             return
         if not self._subscribing.acquire(timeout=deadline.remaining_s()):
-            raise ServerUnavailable(self._link.address, "it does not confirm the subscription")
+            raise ServerUnavailable(self.link.address, "it does not confirm the subscription")
         try:
             if not self._is_subscribed:
-                self._link.subscribe(deadline, [self.channel])
+                self.link.subscribe(deadline, [self.channel])
                 self._is_subscribed = True
         finally:
             self._subscribing.release()
@@ -60,14 +60,26 @@ class Replies:
         """An id for a request, unique and not to be guessed."""
         return f"{self._prefix}{next(self._numbers):x}"
 
-    def expect(self, call: Call) -> None:
-        """Give replies with this call's id to it."""
-        self._calls[call.request_id] = call
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call can be made at once."""
+        return self._is_subscribed and self.link.is_up
 
-    def expire(self, call: FutureCall, timeout_s: float) -> None:
-        """End a call that nobody waits for when its time is over."""
-        call.expires_in = self._expiry.add(call.request_id, timeout_s)
-        call.timeout_s = timeout_s
+    def send(self, call: Call, deadline: Deadline) -> None:
+        """Send a call's request, and give the replies with its id to it.
+
+        Raises:
+            ServerUnavailable: so much waits to be sent already that memory would not be bounded.
+        """
+        self._calls[call.request_id] = call
+        if isinstance(call, FutureCall):
+            # Nobody waits for it who would see its deadline pass.
+            call.expires_in = self._expiry.add(call.request_id, deadline)
+        try:
+            self.link.send(call)
+        except ServerUnavailable:
+            self.forget(call.request_id)
+            raise
 
     def forget(self, request_id: str) -> None:
         """Drop replies with this id from now on."""

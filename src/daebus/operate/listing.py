@@ -28,6 +28,9 @@ LOOK_EVERY_S = 1.0
 #: The table's width where there is no terminal that has one, in characters.
 PLAIN_WIDTH = 200
 
+#: A terminal that is narrower has no room for the names of the actions.
+WIDTH_WITH_ACTIONS = 110
+
 
 def ps(
     service: Annotated[
@@ -96,7 +99,7 @@ def _watch(address: str, service: str | None, *, as_json: bool) -> None:
 def _print(view: RenderableType) -> None:
     is_terminal = output.out.is_terminal
     console = output.out if is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
-    console.print(view)
+    console.print(view, soft_wrap=False)
 
 
 def _view(replicas: list[Replica], address: str, service: str | None) -> RenderableType:
@@ -108,10 +111,12 @@ def _view(replicas: list[Replica], address: str, service: str | None) -> Rendera
         table.add_column(name, no_wrap=True)
     for name in ("IN PROGRESS", "BACKLOG", "HANDLED", "ERRORS", "GAPS"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("ACTIONS", min_width=16)
+    if not output.out.is_terminal or output.out.width >= WIDTH_WITH_ACTIONS:
+        table.add_column("ACTIONS", min_width=16)
     replicas_of = Counter(replica.service for replica in replicas)
     for replica in replicas:
-        table.add_row(*_cells(replica, replicas_of[replica.service]))
+        cells = _cells(replica, replicas_of[replica.service])
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

@@ -119,6 +119,5 @@ def _apps_of(module: ModuleType) -> str:
 
 def _suggestion(text: str) -> str:
     """What was meant by a file's path."""
-    path = Path(text)
-    parts = [part for part in path.with_suffix("").parts if part.isidentifier()]
+    parts = [part for part in Path(text.removesuffix(".py")).parts if part.isidentifier()]
     return f"{'.'.join(parts) or 'service'}:{USUAL_NAME}"

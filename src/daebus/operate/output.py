@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from daebus.errors import (
@@ -103,7 +103,8 @@ def show_json(value: Any) -> None:
 def show_value(value: Any) -> None:
     """Print a JSON value: over several lines and in colours for a person, else in one line."""
     if out.is_terminal:
-        out.print(JSON(as_json(value)))
+        lines = msgspec.json.format(as_json(value), indent=2)
+        out.print(JSONHighlighter()(Text(lines)))
     else:
         show_json(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from daebus.bus.commands import Receivers
@@ -32,6 +33,7 @@ class Handling:
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
         self._limits = TimeLimits(self._pass_limit)
+        self._is_debug = log.isEnabledFor(logging.DEBUG)
 
     def run(self, exchange: Exchange, tally: Tally) -> None:
         """Handle a message in this thread. Whatever the handler does, this returns and answers."""
@@ -81,6 +83,16 @@ class Handling:
 
     def _prepare(self, exchange: Exchange) -> tuple[Any, ...] | None:
         """The handler's arguments; None when it must not run, which the caller has been told."""
+        if self._is_debug:
+            log.debug(
+                "handling %r: request %r, %d bytes on %r, reply to %r",
+                exchange.route.name,
+                exchange.request.request_id,
+                exchange.size_bytes,
+                exchange.request.channel,
+                exchange.request.reply_to,
+                extra={"event": "message.handling"},
+            )
         if exchange.request.is_expired:
             self._incidents.report("expired", "a request's deadline passed before it was handled")
             refuse(exchange, Code.EXPIRED, "the deadline passed before the handler was started")
@@ -95,6 +107,8 @@ class Handling:
 
     def _finish(self, exchange: Exchange, result: Any) -> None:
         """Send what the handler returned, unless it has sent its final response itself."""
+        if self._is_debug:
+            log.debug("handled %r", exchange.route.name, extra={"event": "message.handled"})
         if exchange.response.is_answered:
             return
         if isinstance(result, Receivers):

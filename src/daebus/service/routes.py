@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from daebus.errors import RegistrationError
 from daebus.service.parameters import Arguments, action_arguments, listener_arguments
-from daebus.service.registry import Action, Function, Listener, Registry
+from daebus.service.registry import Action, Function, Listener, Registry, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class Routes:
 
 def _of_action(action: Action) -> Route:
     function = action.function
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RegistrationError(
+            f"{where(function)} is a generator; stream with response.send(..., final=False)"
+        )
     return Route(
         action.name,
         function,

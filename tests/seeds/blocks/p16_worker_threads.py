@@ -1,0 +1,1 @@
+app = Daebus(__name__, max_workers=20)  # 20 worker threads

@@ -1,0 +1,1 @@
+app.run(service="my_service", debug=True)
