@@ -45,7 +45,7 @@ def whole_number(name: str, given: int | None, default: int) -> int:
         number = int(value)
     except (TypeError, ValueError):
         number = 0
-    if number < 1 or isinstance(value, bool):
+    if number < 1 or isinstance(value, bool) or (isinstance(value, float) and value != number):
         raise SettingsError(f"{name} is {value!r}; it must be a whole number of 1 or more")
     return number
 

@@ -125,11 +125,12 @@ class Receiver:
         except BaseException:
             # Ctrl-C, say: what was received may not have been handed on, so the wire is given up.
             self._failure = InterruptedError("the thread that received was interrupted")
+            self._recall.set()
             raise
         finally:
             self._reads_for_itself = None
-            self._away_since = monotonic()
             self._reading.release()
+            self._away_since = monotonic()
         if self._failure is not None or (self.consumer is not None and self.consumer.is_expecting):
             self._recall.set()
 

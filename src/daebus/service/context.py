@@ -46,12 +46,19 @@ def current_response() -> Response:
     return exchange.response
 
 
+def _check_asked_by_a_user(name: str) -> None:
+    """Tools look for special attributes everywhere; they are to find none, not an error."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+
 class _RequestProxy:
     """Stands for the request that is being handled where it is used."""
 
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
+        _check_asked_by_a_user(name)
         return getattr(current_request(), name)
 
     def __repr__(self) -> str:
@@ -65,6 +72,7 @@ class _ResponseProxy:
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
+        _check_asked_by_a_user(name)
         return getattr(current_response(), name)
 
 

@@ -50,11 +50,20 @@ def count_parameters(function: Function, most: int, what: str) -> int:
     Raises:
         RegistrationError: it needs more than `most`.
     """
-    parameters = inspect.signature(function).parameters.values()
+    parameters = _signature(function).parameters.values()
     needed = [each for each in parameters if each.default is each.empty]
     if len(needed) > most:
         raise RegistrationError(f"{where(function)} is {what}: it takes {most} parameters at most")
     return len(needed)
+
+
+def _signature(function: Function) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):
+        raise RegistrationError(
+            f"{where(function)} does not tell its parameters; wrap it in a function of your own"
+        ) from None
 
 
 def _parameters(function: Function) -> dict[str, tuple[Any, Any]]:
@@ -66,7 +75,7 @@ def _parameters(function: Function) -> dict[str, tuple[Any, Any]]:
             f"the type hints of {where(function)} cannot be resolved: {error}"
         ) from error
     found = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in _signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise RegistrationError(
                 f"{where(function)}: the parameter {parameter} cannot be taken from a payload; "

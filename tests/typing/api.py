@@ -1,0 +1,71 @@
+"""What typical code looks like to a type checker. Checked by `make lint`, never run."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, assert_type
+
+from daebus import Blueprint, Daebus, DaebusCaller, Gap, broadcast, logger, request, response
+
+app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0)
+
+
+@app.action("add")
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+assert_type(add(1, b=2), int)
+
+
+@app.action("later", timeout=5.0)
+async def later(name: str) -> str:
+    return name
+
+
+@app.listen("events.*")
+def on_event(data: dict[str, Any]) -> None:
+    logger.info("%s on %s", data, request.channel)
+    assert_type(request.request_id, str | int | None)
+    assert_type(request.remaining(), float | None)
+    if response.send({"progress": 1}, final=False) == 0:
+        response.error("nobody is there")
+
+
+@app.background("tick", 60)
+def tick() -> None:
+    assert_type(broadcast.send("ticks", {"n": 1}), int)
+    assert_type(broadcast.send_many("ticks", range(10)), int)
+
+
+@app.thread("worker")
+def worker(goes_on: Callable[[], bool]) -> None:
+    while goes_on() and app.is_running():
+        pass
+
+
+@app.on_start
+def started() -> None: ...
+
+
+@app.on_gap
+def missed(gap: Gap) -> None:
+    assert_type(gap.seconds, float)
+
+
+users = Blueprint("users")
+
+
+@users.action("get")
+def get(user_id: str) -> dict[str, str]:
+    return {"id": user_id}
+
+
+app.register_blueprint(users)
+
+with DaebusCaller("typed", timeout=2.0) as caller:
+    assert_type(caller, DaebusCaller)
+    result = caller.call("add", {"a": 1})
+    assert_type(caller.submit("add", {"a": 1}), Future[Any])
+    assert_type(caller.send_message("add", {"a": 1}), int)
+    for part in caller.stream("add", {"a": 1}, headers={"trace": "1"}):
+        print(part)
