@@ -176,15 +176,16 @@ def check_limits(data: bytes, max_bytes: int) -> None:
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
 def _is_too_deep(data: bytes) -> bool:
     """Take away the innermost brackets, a level at a time: no Python step for each byte."""
-    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    brackets = _STRING.sub(b"", data).translate(_SQUARE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         if not brackets:
             return False
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             return False  # Unbalanced: not JSON, which the decoder says better.
         brackets = shorter

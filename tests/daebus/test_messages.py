@@ -108,8 +108,8 @@ def depth_of(value: object) -> int:
 @given(json_values, st.integers(0, 70), st.booleans())
 def test_the_limit_on_depth_is_exact(inner: object, levels: int, brackets_in_text: bool) -> None:
     value = [inner, '[{\\"' * 40 if brackets_in_text else ""]
-    for _ in range(levels):
-        value = [value] if levels % 2 else {"k": value}
+    for level in range(levels):
+        value = [value] if (level + levels) % 3 else {"k": value}
     data = json.dumps(value).encode()
 
     try:

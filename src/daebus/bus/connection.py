@@ -268,6 +268,9 @@ def connect(url: str, name: str) -> Wire:
 def advice(url: str, error: Exception) -> str:
     """Why the server cannot be used, and for the default address both ways out."""
     reason = str(error).rstrip(".")
+    if "writing to socket" in reason or "closed by server" in reason:
+        # The server says why, but a write that fails comes before its text can be read.
+        reason += "; it closes a new connection at once when it has its max number of clients"
     if url == DEFAULT_URL:
         return (
             f"{reason}. Start a Redis or Valkey server there, or set DAEBUS_URL=embedded:// to "

@@ -1,0 +1,120 @@
+"""The rights that docs/how-to/acl.md gives are enough, and no more than that (S2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from daebus import Broadcast, Daebus, DaebusCaller, ServerUnavailable, broadcast
+from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.presence import find_replicas
+from fixtures.listening import Subscriber
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "acl.md"
+
+
+@pytest.fixture
+def users(own_server: EmbeddedServer) -> Iterator[dict[str, str]]:
+    """The page's users on a server, by name, with the address that each connects to."""
+    rules = re.findall(
+        r"^```text\n(ACL SETUSER .*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(rules) == 3
+    addresses = {}
+    with redis.Redis.from_url(own_server.url) as admin:
+        for rule in rules:
+            words = rule.replace("PASSWORD", "pw").split()
+            # A selector in brackets is one argument.
+            admin.execute_command(*re.findall(r"\([^)]*\)|\S+", " ".join(words)))
+            addresses[words[2]] = own_server.url.replace("unix://", f"unix://{words[2]}:pw@")
+    yield addresses
+    broadcast.close()
+
+
+def test_what_the_parts_need_is_allowed(users: dict[str, str], own_server: EmbeddedServer) -> None:
+    app, heard = Daebus("billing", url=users["billing"]), []
+    app.listen("orders.*")(lambda data: heard.append(data))
+
+    @app.action("bill")
+    def bill(amount: int) -> int:
+        broadcast.send("invoices", {"amount": amount})
+        return amount
+
+    app.start()
+    with (
+        DaebusCaller("billing", users["web"]) as caller,
+        Subscriber(own_server.url, "invoices") as invoices,
+    ):
+        assert caller.call("bill", {"amount": 5}) == 5
+        assert invoices.next() == {"amount": 5}
+        assert list(caller.stream("bill", {"amount": 6})) == [6]
+        assert caller.send_message("bill", {"amount": 7}) == 1
+    orders = Broadcast(own_server.url)
+    assert orders.send("orders.new", 1) == 1
+    orders.close()
+    assert [replica.service for replica in find_replicas(users["watcher"])] == ["billing"]
+    app.stop()
+    assert heard == [1]
+
+
+REFUSED = {
+    "billing": [
+        ("PUBLISH", "payroll", "{}"),
+        ("SUBSCRIBE", "payroll"),
+        ("PSUBSCRIBE", "*"),
+        ("SET", "daebus:{payroll}:replica:1", "x"),
+        ("GET", "daebus:{billing}:replica:1"),
+    ],
+    "web": [
+        ("SUBSCRIBE", "billing"),
+        ("PUBLISH", "payroll", "{}"),
+        ("PUBLISH", "caller_x", "{}"),
+        ("PSUBSCRIBE", "*"),
+        ("SET", "daebus:{billing}:replica:1", "x"),
+        ("DEL", "daebus:{billing}:replica:1"),
+        ("SCAN", "0"),
+    ],
+    "watcher": [
+        ("PUBLISH", "billing", "{}"),
+        ("SUBSCRIBE", "billing"),
+        ("SET", "daebus:{billing}:replica:1", "x"),
+        ("MGET", "another:key"),
+    ],
+}
+ALWAYS_REFUSED = [
+    ("FLUSHALL",),
+    ("CONFIG", "SET", "maxmemory", "1"),
+    ("KEYS", "*"),
+    ("MONITOR",),
+    ("CLIENT", "LIST"),
+    ("EVAL", "return 1", "0"),
+    ("ACL", "LIST"),
+    ("SHUTDOWN",),
+]
+
+
+@pytest.mark.parametrize("user", REFUSED)
+def test_everything_else_is_refused(users: dict[str, str], user: str) -> None:
+    for command in [*REFUSED[user], *ALWAYS_REFUSED]:
+        with redis.Redis.from_url(users[user]) as client, pytest.raises(redis.ResponseError) as no:
+            client.execute_command(*command)
+        assert "permissions" in str(no.value), command
+
+
+def test_a_service_without_the_right_to_its_channel_is_told(users: dict[str, str]) -> None:
+    app = Daebus("payroll", url=users["billing"])
+
+    with pytest.raises(ServerUnavailable, match="it refused to subscribe"):
+        app.start()
+
+
+def test_a_caller_without_the_right_to_a_service_is_told(users: dict[str, str]) -> None:
+    with (
+        DaebusCaller("payroll", users["web"]) as caller,
+        pytest.raises(ServerUnavailable, match="it refused the request"),
+    ):
+        caller.call("anything")
