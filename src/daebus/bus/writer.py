@@ -91,10 +91,11 @@ class Writer:
         with self._sending:
             self._wire = None
             self._is_held = True
-            commands = [*self.sent, *self._waiting]
+            commands = [*self.sent]
             self.sent.clear()
-            self._waiting.clear()
-            self._waiting.extend(command for command in commands if command.resend)
+            while self._waiting:  # One at a time: others add commands meanwhile.
+                commands.append(self._waiting.popleft())
+            self._waiting.extendleft(command for command in reversed(commands) if command.resend)
         return [command for command in commands if not command.resend]
 
     def _send(self) -> None:

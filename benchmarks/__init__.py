@@ -1,0 +1,1 @@
+"""Daebus and its peers, measured side by side in one run."""

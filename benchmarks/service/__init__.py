@@ -1,0 +1,1 @@
+"""The scenarios of the service: requests, broadcasts, memory."""

@@ -1,0 +1,192 @@
+"""The scenarios: who takes part, what is measured, and which ratio is aimed at."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+
+from benchmarks.harness.environments import Unavailable, python_of
+from benchmarks.harness.processes import Party
+from benchmarks.harness.servers import Servers
+
+NOW, OLD, BARE = "daebus", "daebus 0.0.31", "bare sockets"
+
+
+@dataclass
+class Row:
+    """One measured figure of one party."""
+
+    scenario: str
+    party: str
+    value: float
+    unit: str
+    more: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """What the scenarios share."""
+
+    servers: Servers
+    parties: list[str]
+    is_quick: bool
+    rows: list[Row] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Tell how far the run is."""
+        print(text, file=sys.stderr, flush=True)
+
+    def add(self, scenario: str, party: str, value: float, unit: str, **more: object) -> None:
+        """Keep a figure, and show it."""
+        self.rows.append(Row(scenario, party, value, unit, more))
+        self.note(f"  {party:20} {value:12,.1f} {unit}  {more or ''}")
+
+    def of(self, wanted: Iterable[str]) -> list[str]:
+        """Those of the wanted parties that take part and can be set up."""
+        found = []
+        for party in wanted:
+            if party not in self.parties or (party == "nats-py" and self.servers.why_no_nats):
+                continue
+            try:
+                python_of(party)
+            except Unavailable as error:
+                self.note(f"left out: {error}")
+                continue
+            found.append(party)
+        return found
+
+    def start(self, party: str, role: str, **options: object) -> Party:
+        """Start a program of a party."""
+        return Party(party, role, port=self.servers.port_for(party), **options)
+
+
+def latency(run: Run) -> None:
+    """One caller, one request after the other; the parties take turns."""
+    run.note("latency of one caller")
+    parties = run.of([BARE, NOW, "nats-py", "FastStream", OLD])
+    rounds, measured = (3 if run.is_quick else 7), {party: [] for party in parties}
+    with ExitStack() as stack:
+        for party in parties:
+            stack.enter_context(run.start(party, "serve")).ready()
+        for _ in range(rounds):
+            for party in parties:
+                count = 60 if party == OLD else 1500
+                with run.start(party, "latency", count=count) as caller:
+                    measured[party].append(caller.result())
+    for party in parties:
+        p50 = [each["p50_us"] for each in measured[party]]
+        ratios = [ours / bare["p50_us"] for ours, bare in zip(p50, measured[BARE], strict=True)]
+        run.add(
+            "latency",
+            party,
+            median(p50),
+            "us p50",
+            p99_us=round(median(each["p99_us"] for each in measured[party])),
+            times_bare=round(median(ratios), 2),
+            spread=[round(min(ratios), 2), round(max(ratios), 2)],
+        )
+
+
+def throughput(run: Run) -> None:
+    """Sixty-four threads (or tasks) on one caller, then submit with 500 under way."""
+    run.note("64 threads on one caller, and submit with 500 under way")
+    rounds = 2 if run.is_quick else 5
+    counts = {OLD: 6_400, "FastStream": 6_400}
+    parties = run.of([NOW, OLD, "nats-py", "FastStream"])
+    measured: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for party in parties:
+            with run.start(party, "serve") as service:
+                service.ready()
+                count = counts.get(party, 64_000)
+                with run.start(party, "threads", threads=64, count=count) as caller:
+                    measured.setdefault(("64 threads", party), []).append(caller.result())
+                if party == NOW:
+                    with run.start(party, "submit", outstanding=500, count=200_000) as caller:
+                        measured.setdefault(("submit", party), []).append(caller.result())
+    for (scenario, party), results in measured.items():
+        rates = [each["rate"] for each in results]
+        more = {"spread": [round(min(rates)), round(max(rates))]}
+        if "cpu_us" in results[0]:
+            more["cpu_us"] = round(median(each["cpu_us"] for each in results), 1)
+        run.add(scenario, party, median(rates), "requests/s", **more)
+
+
+def broadcast(run: Run) -> None:
+    """Messages to 1, 4 and 16 listening processes, until the last of them has all."""
+    publishers = {BARE: NOW, OLD: "redis-py + hiredis"}
+    for listeners in (1, 4, 16):
+        run.note(f"broadcast to {listeners} listening processes")
+        parties = run.of([NOW, "redis-py", "redis-py + hiredis", "nats-py", BARE, OLD])
+        for party in parties:
+            count = _messages(party, listeners, is_quick=run.is_quick)
+            with ExitStack() as stack:
+                programs = [
+                    stack.enter_context(run.start(party, "listen", count=count))
+                    for _ in range(listeners)
+                ]
+                for program in programs:
+                    program.ready()
+                began = perf_counter()
+                publisher = publishers.get(party, party)
+                with run.start(publisher, "publish", count=count) as sender:
+                    started_s = perf_counter() - began
+                    took_to_send = sender.result()["took_s"]
+                results = [program.result() for program in programs]
+                # The publisher's start is not a part of it; its own clock tells when it began.
+                took = max(took_to_send, perf_counter() - began - started_s - START_S)
+            lost = sum(count - result["received"] for result in results)
+            more = {"lost": lost, "messages": count}
+            if "cpu_us" in results[0]:
+                more["cpu_us"] = round(median(result["cpu_us"] for result in results), 1)
+            run.add(f"broadcast x{listeners}", party, count / took, "messages/s", **more)
+
+
+#: What a publisher's interpreter takes to start and connect, in seconds; left out of the time.
+START_S = 0.25
+
+
+def _messages(party: str, listeners: int, *, is_quick: bool) -> int:
+    """The slow parties get fewer messages; a rate is a rate."""
+    if party == OLD:
+        return 20_000 // (4 if listeners == 16 else 1)
+    whole = 100_000 if is_quick else 1_000_000
+    return whole if party in {NOW, BARE} else whole // 10 if listeners > 1 else whole // 4
+
+
+def io_bound(run: Run) -> None:
+    """A handler that waits for 20 ms: throughput grows with the number of threads."""
+    run.note("a handler that waits for 20 ms, with 1 to 64 threads")
+    for workers in (1, 2, 4, 8, 16, 32, 64) if NOW in run.parties else ():
+        service = f"io_{workers}"
+        with run.start(NOW, "serve", service=service, workers=workers) as serving:
+            serving.ready()
+            with run.start(NOW, "io_bound", service=service, workers=workers) as caller:
+                rate = caller.result()["rate"]
+        run.add("20 ms handler", f"{workers} threads", rate, "requests/s", of_linear=round(rate / (workers / 0.02), 3))  # fmt: skip
+
+
+def memory(run: Run) -> None:
+    """An idle service, and 100,000 requests at once to a handler that takes 1 ms."""
+    run.note("memory: idle, and after 100,000 requests at once")
+    if NOW not in run.parties:
+        return
+    with run.start(NOW, "serve") as service:
+        service.ready()
+        run.add("memory", "idle service", service.resident_mib(), "MiB")
+        with run.start(NOW, "burst", count=100_000) as caller:
+            outcome = caller.result()
+        run.add("memory", "after the burst", service.peak_mib(), "MiB peak", **outcome)
+
+
+SCENARIOS: dict[str, Callable[[Run], None]] = {
+    "latency": latency,
+    "throughput": throughput,
+    "broadcast": broadcast,
+    "io": io_bound,
+    "memory": memory,
+}
