@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from time import monotonic
 
 import hiredis
 from common import PAYLOAD, cpu_s, give, main, ready, time_calls
@@ -57,14 +58,16 @@ def listen(port: int, count: int) -> None:
     sock, parser, heard = _subscribe(port, "bench.events"), hiredis.Reader(), 0
     sock.settimeout(20)
     ready()
+    cpu, ended_at = cpu_s(), 0.0
     try:
         while heard < count and (data := sock.recv(262_144)):
             parser.feed(data)
             while parser.gets():
                 heard += 1
+        ended_at = monotonic()
     except TimeoutError:
-        pass
-    give(received=heard, cpu_us=cpu_s() / count * 1e6)
+        pass  # The rest was lost.
+    give(received=heard, ended_at=ended_at, cpu_us=(cpu_s() - cpu) / count * 1e6)
 
 
 main(serve=serve, latency=latency, listen=listen)

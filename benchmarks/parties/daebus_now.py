@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections import deque
 from concurrent.futures import wait
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 
 from common import PAYLOAD, cpu_s, give, main, ready, time_calls
 
@@ -73,23 +73,28 @@ def submit(port: int, outstanding: int, count: int) -> None:
 def listen(port: int, count: int) -> None:
     """Count what is published, and tell when the last one has come or nothing comes any more."""
     app, heard, done = Daebus("listen", url=url(port)), itertools.count(1), threading.Event()
+    ended_at = 0.0
 
     @app.listen("bench.events")
     def on_event(data: object) -> None:
+        nonlocal ended_at
         if next(heard) == count:
+            ended_at = monotonic()
             done.set()
 
     app.start(f"listen_{threading.get_native_id()}")
     ready()
+    cpu = cpu_s()
     done.wait(120)
-    give(received=next(heard) - 1, cpu_us=cpu_s() / count * 1e6)
+    give(received=next(heard) - 1, ended_at=ended_at, cpu_us=(cpu_s() - cpu) / count * 1e6)
 
 
 def publish(port: int, count: int) -> None:
     publisher = Broadcast(url(port))
-    began = perf_counter()
+    publisher.send("bench.events.warm_up", PAYLOAD)
+    began_at = monotonic()
     publisher.send_many("bench.events", itertools.repeat(PAYLOAD, count))
-    give(sent=count, took_s=perf_counter() - began)
+    give(sent=count, began_at=began_at)
 
 
 def io_bound(port: int, service: str, workers: int) -> None:

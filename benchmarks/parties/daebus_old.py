@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from common import PAYLOAD, give, main, ready, time_calls
+
 from daebus import Daebus, DaebusCaller, request, response
 
 
@@ -32,7 +33,7 @@ def _tell_when_ready(port: int) -> None:
     while True:
         try:
             caller.send_request("echo", {}, timeout=0.5)
-        except Exception:  # noqa: BLE001, S112 - it raises plain exceptions until it is up
+        except Exception:  # noqa: BLE001 - it raises plain exceptions until it is up
             continue
         ready()
         return
@@ -64,17 +65,20 @@ def many_threads(port: int, threads: int, count: int) -> None:
 
 def listen(port: int, count: int) -> None:
     app, heard, done = Daebus("listen"), itertools.count(1), threading.Event()
+    ended_at = 0.0
 
     @app.listen("bench.events")
     def on_event(data: object) -> None:
+        nonlocal ended_at
         if next(heard) == count:
+            ended_at = monotonic()
             done.set()
 
     def tell() -> None:
         threading.Event().wait(2.0)  # It has no way to tell that it is ready.
         ready()
         done.wait(60)
-        give(received=next(heard) - 1)
+        give(received=next(heard) - 1, ended_at=ended_at)
         os._exit(0)
 
     threading.Thread(target=tell, daemon=True).start()

@@ -9,7 +9,7 @@ from faststream.redis import RedisBroker
 
 
 def _broker(port: int) -> RedisBroker:
-    return RedisBroker(f"redis://127.0.0.1:{port}", logger=None)
+    return RedisBroker(f"redis://127.0.0.1:{port}", logger=None, max_connections=500)
 
 
 async def serve(port: int, workers: int = 10) -> None:
@@ -44,4 +44,4 @@ async def tasks(port: int, threads: int, count: int) -> None:
         give(**await rate_of_tasks(call, threads, count))
 
 
-main(serve=serve, latency=latency, threads=tasks)
+main(serve=serve, latency=latency, tasks=tasks)

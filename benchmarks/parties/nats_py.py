@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from time import monotonic, perf_counter
 
 import nats
@@ -39,6 +40,7 @@ async def latency(port: int, count: int) -> None:
 
 
 async def tasks(port: int, threads: int, count: int) -> None:
+    """As many tasks of one event loop: what nats-py is made for."""
     client = await _connect(port)
 
     async def call() -> None:
@@ -48,15 +50,36 @@ async def tasks(port: int, threads: int, count: int) -> None:
     await client.close()
 
 
+def many_threads(port: int, threads: int, count: int) -> None:
+    """As many threads that share one client, whose event loop runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    client = asyncio.run_coroutine_threadsafe(_connect(port), loop).result()
+
+    def work() -> None:
+        for _ in range(count // threads):
+            request = client.request("bench.nats", DATA, timeout=30)
+            json.loads(asyncio.run_coroutine_threadsafe(request, loop).result().data)
+
+    began = perf_counter()
+    started = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    give(rate=count // threads * threads / (perf_counter() - began))
+
+
 async def listen(port: int, count: int) -> None:
     client = await _connect(port)
-    heard, done = 0, asyncio.Event()
+    heard, ended_at, done = 0, 0.0, asyncio.Event()
 
     async def on_event(message: nats.aio.msg.Msg) -> None:
-        nonlocal heard
+        nonlocal heard, ended_at
         json.loads(message.data)
         heard += 1
         if heard == count:
+            ended_at = monotonic()
             done.set()
 
     await client.subscribe(
@@ -67,25 +90,32 @@ async def listen(port: int, count: int) -> None:
     )
     await client.flush()
     ready()
-    last, since = -1, monotonic()
+    cpu, last, since = cpu_s(), -1, monotonic()
     while not done.is_set() and monotonic() - since < 10:
         if heard != last:
             last, since = heard, monotonic()
         await asyncio.sleep(0.05)
-    give(received=heard, cpu_us=cpu_s() / count * 1e6)
+    give(received=heard, ended_at=ended_at, cpu_us=(cpu_s() - cpu) / count * 1e6)
     await client.close()
 
 
 async def publish(port: int, count: int) -> None:
     client = await _connect(port)
-    began = perf_counter()
+    began_at = monotonic()
     for number in range(count):
         await client.publish("bench.events", json.dumps(PAYLOAD).encode())
         if number % 500 == 0:
             await client.flush()
     await client.flush()
-    give(sent=count, took_s=perf_counter() - began)
+    give(sent=count, began_at=began_at)
     await client.close()
 
 
-main(serve=serve, latency=latency, threads=tasks, listen=listen, publish=publish)
+main(
+    serve=serve,
+    latency=latency,
+    threads=many_threads,
+    tasks=tasks,
+    listen=listen,
+    publish=publish,
+)

@@ -169,8 +169,12 @@ def check_limits(data: bytes, max_bytes: int) -> None:
     """
     if len(data) > max_bytes:
         raise TooLarge(len(data), max_bytes)
-    # So few brackets cannot be deep, and nearly every message ends here.
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_too_deep(data):
+    # Too short to be deep, or too few brackets: nearly every message ends here.
+    if (
+        len(data) > 2 * MAX_DEPTH
+        and data.count(b"[") + data.count(b"{") > MAX_DEPTH
+        and _is_too_deep(data)
+    ):
         raise BadMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
 
 

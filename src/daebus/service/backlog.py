@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
+from time import sleep
 
+from daebus.deadline import Deadline
 from daebus.service.exchange import Exchange
 
 #: Most messages that wait, by default.
 MAX_MESSAGES = 10_000
+
+#: How long the reader waits when the backlog has just become full, in seconds. Room for thousands
+#: of messages of a few microseconds, and nothing beside the time after which a server cuts off.
+WAIT_S = 0.05
 
 #: Most bytes of messages that wait, by default.
 MAX_BYTES = 64 * 1024 * 1024
@@ -40,31 +46,53 @@ class Backlog:
         self._offered_bytes = 0
         self._taken_bytes = 0
         self._taken: list[Counter] = []
+        self._may_wait = True
 
     def offer(self, exchange: Exchange) -> bool:
-        """Let a message wait; False when there is no room, which is for the caller to tell."""
-        if self._queue.qsize() >= self._max_messages:
-            return False
+        """Let a message wait; False when there is no room, which is for the caller to tell.
+
+        When it has just become full it waits for a moment: quick handlers make room in that time,
+        and what they cannot take yet waits in the server's buffer. It does so once, until the
+        backlog has been half empty again, because a reader that stops is cut off by the server.
+        """
         size = exchange.size_bytes
-        if self._offered_bytes - self._taken_bytes + size > self._max_bytes:
-            self._taken_bytes = sum(counter.value for counter in self._taken)
-            if self._offered_bytes - self._taken_bytes + size > self._max_bytes:
-                return False
+        if self._has_room(size, self._max_messages, self._max_bytes):
+            if not self._may_wait:
+                self._may_wait = self._is_half_empty()
+        elif not self._may_wait or not self._wait_until_half_empty():
+            return False
         self._offered_bytes += size
         self._queue.put(exchange)
         return True
 
-    def messages(self) -> Iterator[Exchange]:
-        """Take messages, waiting for each, until told to end. For one thread.
+    def _has_room(self, size: int, max_messages: int, max_bytes: int) -> bool:
+        if self._queue.qsize() >= max_messages:
+            return False
+        if self._offered_bytes - self._taken_bytes + size > max_bytes:
+            self._taken_bytes = sum(counter.value for counter in self._taken)
+        return self._offered_bytes - self._taken_bytes + size <= max_bytes
 
-        The loop takes straight from C into a local name, so that not even an exception put into
-        the thread from outside can lose a message between the two.
+    def _is_half_empty(self) -> bool:
+        return self._has_room(0, self._max_messages // 2, self._max_bytes // 2)
+
+    def _wait_until_half_empty(self) -> bool:
+        deadline = Deadline.after(WAIT_S)
+        while not self._is_half_empty():
+            if deadline.has_passed():
+                self._may_wait = False
+                return False
+            sleep(0.001)  # The takers tell nobody what they take: that would cost each message.
+        return True
+
+    def takes(self) -> tuple[Iterator[Exchange], Counter]:
+        """For one taker: messages, waiting for each, until told to end; and what it has taken.
+
+        The iterator is C all the way, so that not even an exception put into the thread from
+        outside can lose a message between the queue and the loop's variable.
         """
         taken = Counter()
         self._taken.append(taken)
-        for exchange in iter(self._queue.get, None):
-            taken.value += exchange.size_bytes
-            yield exchange
+        return iter(self._queue.get, None), taken
 
     def end(self, takers: int) -> None:
         """Tell so many takers to end once they have taken all that waits now."""

@@ -6,7 +6,7 @@ refused at once, because a subscriber that stops reading is cut off by the serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from daebus.bus.commands import Receivers
 from daebus.channels import MAX_NAME_LENGTH, is_reply_channel
@@ -69,9 +69,19 @@ class Intake:
 
     def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
+        channels, own_channel = self._channels, self._channel
         for message in messages:
             try:
-                self._take(message)
+                if message[0] == b"message":
+                    _, channel, data = message
+                    if channel in channels:
+                        self._take_published(*channels[channel], data)
+                    if channel == own_channel:
+                        self._take_request(data)
+                else:
+                    _, pattern, channel, data = message
+                    name = channel.decode(errors="replace")
+                    self._take_published(name, self._patterns[pattern], data)
             except Exception:
                 # One message must never end the reader, whatever is wrong with it.
                 self._incidents.report("intake_error", "a message could not be taken")
@@ -90,19 +100,6 @@ class Intake:
         """See `Consumer`."""
         self.gaps += 1
         self._on_gap(Gap(gap_s, reason))
-
-    def _take(self, message: Sequence[bytes]) -> None:
-        if message[0] == b"message":
-            _, channel, data = message
-            if channel in self._channels:
-                name, routes = self._channels[channel]
-                self._take_published(routes, name, data)
-            if channel == self._channel:
-                self._take_request(data)
-        else:
-            _, pattern, channel, data = message
-            name = channel.decode(errors="replace")
-            self._take_published(self._patterns[pattern], name, data)
 
     def _take_request(self, data: bytes) -> None:
         try:
@@ -129,7 +126,7 @@ class Intake:
                 f"service {self._service!r} has as many messages waiting as it may hold",
             )
 
-    def _take_published(self, routes: list[Route], channel: str, data: bytes) -> None:
+    def _take_published(self, channel: str, routes: list[Route], data: bytes) -> None:
         try:
             check_limits(data, self._max_bytes)
         except BadMessage as error:

@@ -40,8 +40,7 @@ def listener_arguments(function: Function) -> Arguments | None:
     if len(parameters) != 1:
         return _by_name(function, parameters) if parameters else None
     kind = next(iter(parameters.values()))[0]
-    decode = _decoder(function, kind)
-    return lambda raw: (decode(raw),)
+    return _decoder(function, kind, _only)
 
 
 def count_parameters(function: Function, most: int, what: str) -> int:
@@ -94,19 +93,22 @@ def _by_name(function: Function, parameters: dict[str, tuple[Any, Any]]) -> Argu
             # A factory, because msgspec takes no mutable default; it is the function's own default.
             fields.append((name, kind, msgspec.field(default_factory=partial(_same, default))))
     payload = msgspec.defstruct("Payload", fields, kw_only=True)
-    decode = _decoder(function, payload)
-    if len(parameters) == 1:
-        get_one = attrgetter(*parameters)
-        return lambda raw: (get_one(decode(raw)),)
     get = attrgetter(*parameters)
-    return lambda raw: get(decode(raw))
+    if len(parameters) == 1:
+        return _decoder(function, payload, lambda decoded: (get(decoded),))
+    return _decoder(function, payload, get)
 
 
 def _same(value: T) -> T:
     return value
 
 
-def _decoder(function: Function, kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
+def _only(value: T) -> tuple[T]:
+    return (value,)
+
+
+def _decoder(function: Function, kind: Any, spread: Callable[[Any], tuple[Any, ...]]) -> Arguments:
+    """Decode a payload as `kind`, and spread it over the parameters."""
     try:
         decode = msgspec.json.Decoder(kind).decode
     except TypeError as error:
@@ -114,10 +116,10 @@ def _decoder(function: Function, kind: Any) -> Callable[[bytes | msgspec.Raw], A
             f"{where(function)}: a parameter's type cannot be checked: {error}"
         ) from error
 
-    def checked(raw: bytes | msgspec.Raw) -> Any:
+    def arguments(raw: bytes | msgspec.Raw) -> tuple[Any, ...]:
         try:
-            return decode(raw)
+            return spread(decode(raw))
         except DECODE_ERRORS as error:
             raise BadMessage(f"the payload is wrong: {error}") from error
 
-    return checked
+    return arguments

@@ -119,13 +119,10 @@ class NoResponse(Response):
 
     __slots__ = ()
 
+    is_answered = True  # There is nothing to answer.
+
     def __init__(self) -> None:
         """Needs nothing; one serves all listeners."""
-
-    @property
-    def is_answered(self) -> bool:
-        """There is nothing to answer."""
-        return True
 
     def send(self, payload: Any = None, final: bool = True) -> Receivers:  # noqa: ARG002, FBT001, FBT002
         """Send nothing."""

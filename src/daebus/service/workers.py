@@ -130,7 +130,9 @@ class _Worker:
 
     def run(self) -> None:
         self._enter()
-        for exchange in self._backlog.messages():
+        exchanges, taken = self._backlog.takes()
+        for exchange in exchanges:
+            taken.value += exchange.size_bytes
             self.exchange = exchange
             self._handling.run(exchange, self.tally)
             self.exchange = None
