@@ -81,7 +81,8 @@ def test_a_dead_worker_is_replaced_and_its_message_answered(start: Start) -> Non
     outcome = caller.submit("id").exception(10)
 
     assert raised == 1
-    assert "SystemExit" in str(outcome) or "the worker thread died" in str(outcome)
+    # Which of the two answers depends on where the exception meets the thread; one of them does.
+    assert outcome is None or "the worker thread died" in str(outcome)
     for _ in range(20):
         assert caller.call("name") == "daebus-worker-0"
     eventually(lambda: caller.call("id") != worker)

@@ -124,19 +124,33 @@ def test_a_call_under_way_fails_at_once_and_says_that_its_outcome_is_unknown(
 
 
 def test_a_reply_that_was_cut_off_on_its_way_is_sent_again(
-    own_server: EmbeddedServer, service_name: str, processes: Processes
+    own_server: EmbeddedServer, service_name: str
 ) -> None:
-    services.start(processes, service_name, own_server.url)
+    app, release = Daebus("app", url=own_server.url, max_workers=50), threading.Event()
+
+    @app.action("wait")
+    def wait(number: int) -> int:
+        release.wait(20)
+        return number
+
+    app.start(service_name)
     with (
         DaebusCaller(service_name, own_server.url, timeout=10) as caller,
         redis.Redis.from_url(own_server.url) as client,
     ):
         for _ in range(30):
-            futures = [caller.submit("echo", number) for number in range(500)]
+            release.clear()
+            futures = [caller.submit("wait", {"number": number}) for number in range(500)]
+            eventually(lambda: app.stats().in_progress + app.stats().backlog == 500)
+            [link] = [each for each in client.client_list() if service_name in each["name"]]
+
+            release.set()
             eventually(lambda futures=futures: any(future.done() for future in futures))
-            # Everything but the subscribers: the service's replies go over a plain connection.
-            client.client_kill_filter(_type="normal", skipme=True)
+            client.client_kill_filter(_id=link["id"])
+
             assert [future.result(20) for future in futures] == list(range(500))
+            eventually(lambda: client.pubsub_numsub(service_name)[0][1] == 1)
+    app.stop()
 
 
 def _is_up(caller: DaebusCaller) -> bool:

@@ -269,8 +269,9 @@ class Link:
             if self.consumer is not None:
                 self.consumer.on_back(gap_s, str(error))
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, error: BaseException) -> None:
         """The connection broke, or an attempt to connect failed."""
+        error = self._writer.failure or error
         if (wire := self._wire) is not None:
             wire.close()
             self._wire = None

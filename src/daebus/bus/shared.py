@@ -1,7 +1,7 @@
 """The links of this process, one for each server address, shared by all who publish or call.
 
-A service's replies, `broadcast` and every `DaebusCaller` go over the same connection. The first
-who needs it opens it, the last who gives it back closes it.
+`broadcast` and every `DaebusCaller` go over the same connection. The first who needs it opens it,
+the last who gives it back closes it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from time import monotonic
 
 from daebus.bus.commands import Command
 from daebus.bus.connection import Wire
@@ -19,6 +20,9 @@ MAX_COMMANDS = 1_000
 
 #: Most commands that wait for the reply to those before them.
 MAX_DELAYED = 64
+
+#: … for at most so long, in seconds, when the server's answers are far behind in its output.
+MAX_DELAY_S = 0.001
 
 #: Most bytes that wait while the server takes none: it stalls, or the connection is away.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -36,10 +40,13 @@ class Writer:
 
     def __init__(self, address: str) -> None:
         self.sent: deque[Command] = deque()
+        #: Why the writer gave up the wire, if it did: the reader only sees it closed.
+        self.failure: BaseException | None = None
         self._address = address
         self._waiting: deque[Command] = deque()
         self._sending = threading.Lock()
         self._wire: Wire | None = None
+        self._last_send = 0.0
         self._held_bytes = 0
         self._is_held = True
 
@@ -53,8 +60,8 @@ class Writer:
             self._count_held(command)
         waiting = self._waiting
         waiting.append(command)
-        if self.sent and len(waiting) < MAX_DELAYED:
-            return
+        if self.sent and len(waiting) < MAX_DELAYED and monotonic() - self._last_send < MAX_DELAY_S:
+            return  # The answer to what was just sent takes this along.
         if self._sending.acquire(blocking=False):
             self._send()
 
@@ -75,6 +82,7 @@ class Writer:
         with self._sending:
             self._waiting.extendleft(reversed(first))
             self._wire = wire
+            self.failure = None
             self._release_held()
         self.flush()
 
@@ -109,10 +117,10 @@ class Writer:
                     data = b"".join([command.data for command in commands])
                     if not self._send_whole(wire, data):
                         return  # Another thread has taken over, and `_sending` with it.
-            except BaseException:
+            except BaseException as error:
                 # Ctrl-C, say: how much has left is unknown, so the wire is given up.
                 if wire is not None:
-                    self._lose(wire)
+                    self._lose(wire, error)
                 self._sending.release()
                 raise
             self._sending.release()
@@ -128,6 +136,7 @@ class Writer:
 
     def _send_whole(self, wire: Wire, data: bytes) -> bool:
         """Send all of `data`; False when a thread of its own goes on with it."""
+        self._last_send = monotonic()
         try:
             count = wire.send(data)
             if count == len(data):
@@ -135,8 +144,8 @@ class Writer:
             rest = memoryview(data)[count:]
             while rest and wire.wait_writable(PATIENCE_S):
                 rest = rest[wire.send(rest) :]
-        except OSError:
-            self._lose(wire)
+        except OSError as error:
+            self._lose(wire, error)
             return True
         if not rest:
             return True
@@ -152,14 +161,15 @@ class Writer:
             while rest:
                 wire.wait_writable(1.0)
                 rest = rest[wire.send(rest) :]
-        except (OSError, ValueError):
-            self._lose(wire)
+        except (OSError, ValueError) as error:
+            self._lose(wire, error)
         else:
             self._release_held()
         self._send()
 
-    def _lose(self, wire: Wire) -> None:
+    def _lose(self, wire: Wire, error: BaseException) -> None:
         """A broken wire: the reader thread sees it closed and looks after the rest."""
+        self.failure = error
         self._wire = None
         self._is_held = True
         wire.close()

@@ -43,9 +43,12 @@ class Handling:
             if arguments is None:
                 tally.errors.value += 1
                 return
-            if (timeout_s := exchange.route.timeout_s) is not None:
-                self._limits.watch(exchange, timeout_s)
-            self._finish(exchange, exchange.route.function(*arguments))
+            route = exchange.route
+            if route.timeout_s is not None:
+                self._limits.watch(exchange, route.timeout_s)
+            result = route.function(*arguments)
+            if not exchange.response.is_answered:
+                self._finish(exchange, result)
         except BaseException as error:  # noqa: BLE001 - sys.exit in a handler ends the handler
             tally.errors.value += 1
             self._fail(exchange, error)
@@ -64,7 +67,8 @@ class Handling:
                 return
             async with limit:
                 result = await exchange.route.function(*arguments)
-            self._finish(exchange, result)
+            if not exchange.response.is_answered:
+                self._finish(exchange, result)
         except BaseException as error:
             tally.errors.value += 1
             if isinstance(error, TimeoutError) and limit.expired():
@@ -106,11 +110,7 @@ class Handling:
             return None
 
     def _finish(self, exchange: Exchange, result: Any) -> None:
-        """Send what the handler returned, unless it has sent its final response itself."""
-        if self._is_debug:
-            log.debug("handled %r", exchange.route.name, extra={"event": "message.handled"})
-        if exchange.response.is_answered:
-            return
+        """Send what the handler returned: it has sent no final response itself."""
         if isinstance(result, Receivers):
             result = None  # `return response.send(..., final=False)`
         try:

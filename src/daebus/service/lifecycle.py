@@ -90,10 +90,11 @@ class Lifecycle:
             stopping=self.stopping,
             enter=self._enter,
         )
-        # Nothing after this raises, so what is borrowed here is given back by stop().
-        self._shared_link = shared.borrow(settings.url)
+        # Replies leave over the link that requests come on. The process's shared link has the reply
+        # channel of its callers: a client that publishes to itself costs the server 16 KiB for each
+        # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
         self._link = Link(settings.url, shared.connection_name(settings.service))
-        outlet = Outlet(self._shared_link, settings.max_message_bytes)
+        outlet = Outlet(self._link, settings.max_message_bytes)
         self._handling = Handling(self.incidents)
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         self._workers = Workers(settings.max_workers, self._backlog, self._handling, self._enter)
@@ -110,7 +111,7 @@ class Lifecycle:
             max_message_bytes=settings.max_message_bytes,
         )
         self._link.consumer = self._intake
-        self._heartbeat = Heartbeat(self._shared_link, self.describe, self.incidents)
+        self._heartbeat = Heartbeat(self._link, self.describe, self.incidents)
 
     def is_running(self) -> bool:
         """Whether nobody has asked to stop."""
@@ -129,10 +130,11 @@ class Lifecycle:
         """
         service = self._settings.service
         deadline = Deadline.after(START_S)
-        self._shared_link.ensure_up(deadline)
-        for text in checkup.warnings(self._shared_link, deadline):
+        self._link.start()
+        self._link.ensure_up(deadline)
+        for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
-        if checkup.subscribers(self._shared_link, service, deadline):
+        if checkup.subscribers(self._link, service, deadline):
             log.warning(
                 "another replica serves %r: over Pub/Sub each of them handles every message",
                 service,
@@ -144,8 +146,6 @@ class Lifecycle:
         self._has_called_start_hooks = True
         for hook in self._registry.on_start:
             contextvars.copy_context().run(self._call, hook)
-        self._link.start()
-        self._link.ensure_up(deadline)
         self._link.subscribe(deadline, {service, *self._routes.channels}, self._routes.patterns)
         self._heartbeat.start()
         self._periodic.start()
@@ -198,10 +198,9 @@ class Lifecycle:
             self._call_stop_hooks,
             lambda _: self._heartbeat.stop(),
             lambda _: self.incidents.flush(everything=True),
-            # Connections last: replies leave over them.
-            lambda _: self._link.close(),
+            # The connection last: replies leave over it.
             lambda _: self._flush_replies(),
-            lambda _: shared.give_back(self._shared_link),
+            lambda _: self._link.close(),
         ]
 
     def describe(self) -> Replica:
@@ -316,10 +315,10 @@ class Lifecycle:
 
     def _flush_replies(self) -> None:
         """Wait until the server has taken all replies: it answers commands in their order."""
-        if self._shared_link.is_up:
+        if self._link.is_up:
             try:
-                self._shared_link.ask(Deadline.after(LAST_WORDS_S), b"PING")
+                self._link.ask(Deadline.after(LAST_WORDS_S), b"PING")
             except DaebusError as error:
                 raise ServerUnavailable(
-                    self._shared_link.address, f"the last replies may be lost: {error}"
+                    self._link.address, f"the last replies may be lost: {error}"
                 ) from error

@@ -13,7 +13,7 @@ from daebus.service.request import Request
 
 
 class Outlet:
-    """Where a service's replies leave: the process's shared link, and the limit on their size."""
+    """Where a service's replies leave: its link, and the limit on their size."""
 
     __slots__ = ("_link", "_max_bytes")
 
