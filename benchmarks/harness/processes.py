@@ -8,7 +8,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.harness.environments import ROOT, python_of
 
@@ -89,7 +89,7 @@ class Party:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    def __enter__(self) -> Party:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -111,33 +111,6 @@ def _cell(row: Row) -> str:
     return f"{row.value:,.0f}" + (f" ({lost:,} lost)" if lost else "")
 
 
-_PLOT = """
-import json, sys
-import matplotlib
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
-rows = json.load(open(sys.argv[1]))["rows"]
-wanted = [("latency", "one caller, p50 (µs, lower is better)"), ("64 threads", "64 threads on one caller (requests/s)"),
-          ("submit", "submit, 500 under way; others: 64 tasks or threads (requests/s)"), ("broadcast x4", "broadcast to 4 processes (messages/s)")]
-plt.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "daebus"})
-figure, axes = plt.subplots(2, 2, figsize=(10, 5.2))
-for axis, (scenario, title) in zip(axes.flat, wanted):
-    found = [row for row in rows if row["scenario"] == scenario]
-    if scenario == "submit":
-        found += [row for row in rows if row["scenario"] == "64 tasks"]
-        found += [row for row in rows if row["scenario"] == "64 threads" and row["party"] == "daebus 0.0.31"]
-    names, values = [row["party"] for row in found][::-1], [row["value"] for row in found][::-1]
-    bars = axis.barh(names, values, color=["#2563eb" if name == "daebus" else "#b6bcc8" for name in names])
-    axis.bar_label(bars, labels=[f"{value:,.0f}" for value in values], padding=3)
-    axis.set_title(title, loc="left", fontsize=10)
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
-    axis.set_xticks([])
-    axis.margins(x=0.18)
-figure.tight_layout()
-figure.savefig(sys.argv[2], metadata={"Date": None})
-"""
-
-
 def _plot() -> None:
     try:
         python = python_of("plot")
@@ -145,5 +118,6 @@ def _plot() -> None:
         print(f"no plot: {error}", file=sys.stderr)
         return
     ASSETS.mkdir(parents=True, exist_ok=True)
-    arguments = [RESULTS / "service.json", ASSETS / "service-benchmark.svg"]
-    subprocess.run([python, "-c", _PLOT, *map(str, arguments)], check=True)
+    plot = ROOT / "benchmarks" / "harness" / "plot.py"
+    files = [RESULTS / "service.json", ASSETS / "service-benchmark.svg"]
+    subprocess.run([python, plot, *files], check=True)

@@ -68,7 +68,7 @@ def listen(port: int, count: int) -> None:
     ended_at = 0.0
 
     @app.listen("bench.events")
-    def on_event(data: object) -> None:
+    def on_event(data: object) -> None:  # noqa: ARG001
         nonlocal ended_at
         if next(heard) == count:
             ended_at = monotonic()

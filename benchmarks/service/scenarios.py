@@ -166,7 +166,8 @@ def io_bound(run: Run) -> None:
             serving.ready()
             with run.start(NOW, "io_bound", service=service, workers=workers) as caller:
                 rate = caller.result()["rate"]
-        run.add("20 ms handler", f"{workers} threads", rate, "requests/s", of_linear=round(rate / (workers / 0.02), 3))  # fmt: skip
+        linear = round(rate / (workers / 0.02), 3)
+        run.add("20 ms handler", f"{workers} threads", rate, "requests/s", of_linear=linear)
 
 
 def memory(run: Run) -> None:

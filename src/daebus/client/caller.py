@@ -110,8 +110,12 @@ class DaebusCaller:
         timeout_s = self._seconds(timeout)
         self._check_thread()
         call, replies, deadline = self._send(WaitingCall, action, payload, timeout_s, headers)
-        replies.link.read_until(call.is_done, deadline)
-        reply = call.wait(deadline, timeout_s)
+        try:
+            replies.link.read_until(call.is_done, deadline)
+            reply = call.wait(deadline, timeout_s)
+        finally:
+            if not call.is_done():  # Its time is over, or Ctrl-C came.
+                replies.forget(call.request_id)
         if reply.status == "error":
             raise call.error_of(reply)
         return decode_payload(reply.payload)

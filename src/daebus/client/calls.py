@@ -114,7 +114,6 @@ class WaitingCall(Call):
             ServiceUnavailable: nobody received the request, or the connection was lost.
         """
         if not self._done.acquire(timeout=deadline.remaining_s()):
-            self._forget(self.request_id)
             raise CallTimeout(self.service, self.action, timeout_s)
         if self._reply is None:
             assert self._error is not None  # noqa: S101 - one of the two woke this thread

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
-from time import sleep
+from time import monotonic, sleep
 
-from daebus.deadline import Deadline
 from daebus.service.exchange import Exchange
 
 #: Most messages that wait, by default.
 MAX_MESSAGES = 10_000
 
-#: How long the reader waits when the backlog has just become full, in seconds. Room for thousands
-#: of messages of a few microseconds, and nothing beside the time after which a server cuts off.
-WAIT_S = 0.05
+#: How long the reader waits at most when the backlog has just become full, in seconds; and when it
+#: judges that the handlers do nothing at all, or are too slow to make room in that time. On a busy
+#: machine a process may get no turn for some hundredths of a second.
+WAIT_S = 0.5
+STUCK_AFTER_S = 0.05
+SLOW_AFTER_S = 0.15
 
 #: Most bytes of messages that wait, by default.
 MAX_BYTES = 64 * 1024 * 1024
@@ -51,9 +53,9 @@ class Backlog:
     def offer(self, exchange: Exchange) -> bool:
         """Let a message wait; False when there is no room, which is for the caller to tell.
 
-        When it has just become full it waits for a moment: quick handlers make room in that time,
-        and what they cannot take yet waits in the server's buffer. It does so once, until the
-        backlog has been half empty again, because a reader that stops is cut off by the server.
+        When it has just become full it waits for quick handlers to make room; what they cannot take
+        yet waits in the server's buffer. Slow ones are not waited for, nor quick ones again before
+        the backlog has been half empty: a reader that stops is cut off by the server.
         """
         size = exchange.size_bytes
         if self._has_room(size, self._max_messages, self._max_bytes):
@@ -76,12 +78,16 @@ class Backlog:
         return self._has_room(0, self._max_messages // 2, self._max_bytes // 2)
 
     def _wait_until_half_empty(self) -> bool:
-        deadline = Deadline.after(WAIT_S)
+        began, waiting = monotonic(), self._queue.qsize()
         while not self._is_half_empty():
-            if deadline.has_passed():
+            sleep(0.001)  # The takers tell nobody what they take: that would cost each message.
+            waited_s = monotonic() - began
+            taken = waiting - self._queue.qsize()
+            is_stuck = taken <= 0 and waited_s > STUCK_AFTER_S
+            is_slow = taken * WAIT_S < waiting / 2 * waited_s and waited_s > SLOW_AFTER_S
+            if is_stuck or is_slow or waited_s > WAIT_S:
                 self._may_wait = False
                 return False
-            sleep(0.001)  # The takers tell nobody what they take: that would cost each message.
         return True
 
     def takes(self) -> tuple[Iterator[Exchange], Counter]:

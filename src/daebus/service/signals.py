@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 from daebus.logs import get_logger
@@ -28,18 +28,29 @@ def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     received: list[int] = []
+    # A handler interrupts the main thread anywhere, also where it holds a lock that `request_stop`
+    # needs. SimpleQueue is the one queue that it may put into (Python's queue module).
+    requests: SimpleQueue[bool] = SimpleQueue()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
+            # No logging here: another thread may hold its lock.
             os.write(2, b"daebus: second signal, ending at once\n")
-            logging.shutdown()
             os._exit(128 + number)
-        request_stop()
+        requests.put(True)  # noqa: FBT003
 
+    def wait_for_request() -> None:
+        if requests.get():
+            request_stop()
+
+    waiter = threading.Thread(target=wait_for_request, name="daebus-signals", daemon=True)
+    waiter.start()
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        requests.put(False)  # noqa: FBT003
+        waiter.join()
