@@ -14,9 +14,9 @@ MAX_MESSAGES = 10_000
 #: How long the reader waits at most when the backlog has just become full, in seconds; and when it
 #: judges that the handlers do nothing at all, or are too slow to make room in that time. On a busy
 #: machine a process may get no turn for some hundredths of a second.
-WAIT_S = 0.5
-STUCK_AFTER_S = 0.05
-SLOW_AFTER_S = 0.15
+WAIT_S = 1.0
+STUCK_AFTER_S = 0.09
+SLOW_AFTER_S = 0.3
 
 #: Most bytes of messages that wait, by default.
 MAX_BYTES = 64 * 1024 * 1024
