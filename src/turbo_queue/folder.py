@@ -1,0 +1,400 @@
+"""The queue's folder: the only module that renames and unlinks.
+
+    ready_….db  chosen_….db     batches; a batch's state is how its name begins (see `states`)
+    bad/                        files that are no batches, each with a text that says why
+    .alive/                     a locked file for each producer and consumer that lives
+    .ready  .room               bells
+    .closed  .recovery  .totals marks: the queue was closed; recovery's turn; events so far
+
+A batch file is moved only by who holds its lock, and a name is followed only if it is no link.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from turbo_queue.batch_file import PROGRESS_OFFSET, progress
+from turbo_queue.bells import Bell
+from turbo_queue.errors import FolderFailed, FolderRefused
+from turbo_queue.filesystems import network_filesystem
+from turbo_queue.locks import create_locked, lock
+from turbo_queue.names import BatchName
+from turbo_queue.states import State, check_move
+
+logger = logging.getLogger(__name__)
+
+_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: What opening a name says when it is a link, a folder, or a socket: not a file of ours.
+_NOT_A_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
+
+#: How the file of a batch that is being rewritten begins.
+_NEW = ".new_"
+
+
+@dataclass(slots=True)
+class Held:
+    """A batch file that this process owns: its lock is held as long as the descriptor is open."""
+
+    name: BatchName
+    descriptor: int
+
+    def release(self) -> None:
+        """Give up the lock."""
+        os.close(self.descriptor)
+
+
+class Folder:
+    """One queue's folder.
+
+    Args:
+        path: Where it is; absolute.
+        fsync: Make each publication survive a loss of power.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+        self.path = path
+        self.bad = path / "bad"
+        self.alive = path / ".alive"
+        self.totals = path / ".totals"
+        self.recovery = path / ".recovery"
+        self._closed = path / ".closed"
+        self._root = str(path)
+        self._fsync = fsync
+
+    # The folder itself
+
+    def prepare(self) -> None:
+        """Make the folder, or check that the one that is there is safe to use.
+
+        Raises:
+            FolderRefused: it is no folder of this user's alone on a local file system.
+            FolderFailed: it cannot be made.
+        """
+        for path in (self.path, self.bad, self.alive):
+            with self._reporting("making the folder", path):
+                try:
+                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                except (FileExistsError, NotADirectoryError):
+                    pass  # The check says what it is.
+                _check_private(path)
+        if kind := network_filesystem(self.path):
+            raise FolderRefused(
+                self._root,
+                f"{kind} is a network file system, whose locks do not tell who is alive; "
+                f"choose a folder on a local disk",
+            )
+
+    def exists(self) -> bool:
+        """Whether somebody has made a queue here."""
+        return self.alive.is_dir()
+
+    def bell(self, name: str) -> Bell:
+        """The bell of this name: `ready` or `room`.
+
+        Raises:
+            FolderFailed: it cannot be made.
+        """
+        path = self.path / f".{name}"
+        with self._reporting("opening a bell", path):
+            return Bell(path)
+
+    def names(self, state: State) -> list[str]:
+        """The names of the files in this state, oldest first; foreign names among them.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        start = f"{state.value}_"
+        with self._reporting("listing the folder", self.path):
+            return sorted(name for name in os.listdir(self._root) if name.startswith(start))  # noqa: PTH208
+
+    def count(self, state: State) -> int:
+        """How many files are in this state."""
+        return len(self.names(state))
+
+    def close(self) -> None:
+        """Mark the queue as closed."""
+        with self._reporting("closing the queue", self._closed):
+            self._closed.touch(mode=0o600)
+
+    def reopen(self) -> None:
+        """Take the mark away."""
+        with self._reporting("opening the queue", self._closed):
+            self._closed.unlink(missing_ok=True)
+
+    def is_closed(self) -> bool:
+        """Whether the queue is marked as closed."""
+        return self._closed.exists()
+
+    # A producer's side
+
+    def begin(self, name: BatchName) -> Held | None:
+        """Make the file of a new batch; None if the name cannot be had, so that another is taken.
+
+        Raises:
+            FolderFailed: the file cannot be made.
+        """
+        path = self._path_of(name)
+        with self._reporting("beginning a batch", path):
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
+            except FileExistsError:
+                return None
+        held = Held(name, descriptor)
+        # Between the two calls recovery may have taken the file for a dead producer's.
+        if not lock(descriptor) or os.fstat(descriptor).st_nlink == 0:
+            held.release()
+            return None
+        return held
+
+    def publish(self, held: Held, data: bytes) -> None:
+        """Write a batch, make it ready and give up its lock. When this fails, its file is gone.
+
+        Raises:
+            FolderFailed: the disk is full, or the system refuses something else.
+        """
+        try:
+            with self._reporting("writing a batch", self._path_of(held.name)):
+                _write_all(held.descriptor, data)
+                if self._fsync:
+                    os.fsync(held.descriptor)
+            self.move(held, State.READY)
+        except FolderFailed:
+            self.abandon(held)
+            raise
+        held.release()
+
+    def abandon(self, held: Held) -> None:
+        """Remove the file of a batch that was begun and will not be published."""
+        if held.name.state is State.LOADING:
+            Path(self._path_of(held.name)).unlink(missing_ok=True)
+        held.release()
+
+    # A consumer's side
+
+    def claim(self, name: BatchName) -> Held | None:
+        """Make a ready batch this process's own; None if another was faster, or it is no batch.
+
+        Raises:
+            FolderFailed: the system refuses.
+        """
+        held = self.own(name)
+        if held is None:
+            return None
+        try:
+            self.move(held, State.CHOSEN)
+        except FolderFailed as error:
+            held.release()
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return held
+
+    def own(self, name: BatchName) -> Held | None:
+        """Take the lock of a batch that nobody alive owns; None if there is no such batch.
+
+        Raises:
+            FolderFailed: the system refuses.
+        """
+        path = self._path_of(name)
+        try:
+            descriptor = os.open(path, os.O_RDWR | _OPEN)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                self.set_aside(str(name), "it is no regular file")
+                return None
+            raise FolderFailed("taking a batch", path, error) from error
+        held = Held(name, descriptor)
+        if lock(descriptor):
+            status = os.fstat(descriptor)
+            if status.st_nlink == 1 and stat.S_ISREG(status.st_mode) and _is_ours(status):
+                return held
+            if status.st_nlink:  # Without a name, it is a batch that was finished just now.
+                self.set_aside(str(name), "it is no regular file of this user's with one name")
+        held.release()
+        return None
+
+    def note_progress(self, held: Held, done: int) -> None:
+        """Note that the first `done` events of the batch are finished."""
+        with self._reporting("noting progress", self._path_of(held.name)):
+            os.pwrite(held.descriptor, progress(done), PROGRESS_OFFSET)
+
+    def remove(self, held: Held) -> None:
+        """Remove a batch that is finished, and give up its lock."""
+        path = self._path_of(held.name)
+        with self._reporting("removing a batch", path):
+            os.unlink(path)  # noqa: PTH108 - a Path costs more than the call
+        held.release()
+
+    # Both
+
+    def read(self, held: Held) -> bytes:
+        """The bytes of a batch file.
+
+        Raises:
+            FolderFailed: they cannot be read.
+        """
+        with self._reporting("reading a batch", self._path_of(held.name)):
+            return _read_all(held.descriptor)
+
+    def peek(self, name: BatchName) -> bytes | None:
+        """The bytes of a batch that may be another's; None if it is gone or no file.
+
+        Raises:
+            FolderFailed: they cannot be read.
+        """
+        path = self._path_of(name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | _OPEN)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                return None
+            raise FolderFailed("reading a batch", path, error) from error
+        try:
+            return _read_all(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        finally:
+            os.close(descriptor)
+
+    def move(self, held: Held, state: State) -> None:
+        """Give a held batch another state.
+
+        Raises:
+            FolderFailed: the system refuses; the batch is where it was.
+        """
+        check_move(held.name.state, state)
+        before, after = held.name, held.name.to(state)
+        with self._reporting(f"making a batch {state.value}", self._path_of(before)):
+            os.rename(self._path_of(before), self._path_of(after))  # noqa: PTH104 - as above
+            held.name = after
+            if self._fsync:
+                self._sync_names()
+
+    def rewrite(self, held: Held, data: bytes) -> None:
+        """Put other contents in a held batch's place, in one step.
+
+        Raises:
+            FolderFailed: the system refuses; the batch is as it was, and still held.
+        """
+        path = f"{self._root}/{_NEW}{held.name}"
+        with self._reporting("rewriting a batch", path):
+            descriptor = create_locked(path)
+            try:
+                _write_all(descriptor, data)
+                if self._fsync:
+                    os.fsync(descriptor)
+                os.replace(path, self._path_of(held.name))  # noqa: PTH105 - as above
+            except OSError:
+                os.close(descriptor)
+                Path(path).unlink(missing_ok=True)
+                raise
+        held.release()
+        held.descriptor = descriptor
+
+    def set_aside(self, name: str, reason: str) -> None:
+        """Move something that is no batch into `bad/`, with a text that says why."""
+        place = self._free_place(name)
+        try:
+            os.rename(f"{self._root}/{name}", place)  # noqa: PTH104 - as above
+        except FileNotFoundError:
+            return  # Another process was faster.
+        except OSError as error:
+            raise FolderFailed("setting a file aside", f"{self._root}/{name}", error) from error
+        place.with_name(f"{place.name}.reason.txt").write_text(f"{reason}\n")
+        logger.warning(
+            "set aside %r in %s: %s",
+            name,
+            self.bad,
+            reason,
+            extra={"event": "file.set_aside", "file": name},
+        )
+
+    def sweep(self) -> None:
+        """Remove what a process left that died while it rewrote a batch."""
+        for name in os.listdir(self._root):  # noqa: PTH208 - as above
+            if name.startswith(_NEW):
+                self.discard(self.path / name)
+
+    def discard(self, path: Path) -> None:
+        """Remove a file of the queue's own, no batch, unless somebody holds its lock."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | _OPEN)
+        except OSError:
+            return
+        if lock(descriptor):
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+    def forget(self, path: Path) -> None:
+        """Remove an owner's sign of life."""
+        path.unlink(missing_ok=True)
+
+    def _path_of(self, name: BatchName) -> str:
+        return f"{self._root}/{name}"
+
+    def _free_place(self, name: str) -> Path:
+        place = self.bad / name
+        number = 0
+        while place.is_symlink() or place.exists():
+            number += 1
+            place = self.bad / f"{name}.{number}"
+        return place
+
+    def _sync_names(self) -> None:
+        """Make renames durable: a name lives in the folder, not in the file (fsync(2))."""
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _reporting(self, doing: str, path: Path | str) -> Iterator[None]:
+        try:
+            yield
+        except FolderFailed:
+            raise
+        except OSError as error:
+            raise FolderFailed(doing, str(path), error) from error
+
+
+def _check_private(path: Path) -> None:
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderRefused(str(path), "it is a link or a file; choose another place")
+    if not _is_ours(found):
+        raise FolderRefused(str(path), "it belongs to another user; choose another place")
+    if found.st_mode & 0o022:
+        raise FolderRefused(str(path), "other users may write to it; use 'chmod 700'")
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.getuid()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.pwrite(descriptor, data, 0)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], written)
+
+
+def _read_all(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, size, 0)
+    while len(data) < size:  # A read gives 2 GiB at most, and may be cut by a signal.
+        more = os.pread(descriptor, size - len(data), len(data))
+        if not more:
+            break
+        data += more
+    return data

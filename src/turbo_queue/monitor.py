@@ -1,0 +1,145 @@
+"""What is in a queue, from its folder alone; looking takes no lock that others need."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from turbo_queue.batch_file import PROGRESS_BYTES, PROGRESS_OFFSET, BatchFormat
+from turbo_queue.errors import BatchDamaged
+from turbo_queue.folder import Folder
+from turbo_queue.locks import is_owned
+from turbo_queue.names import BatchName
+from turbo_queue.owners import CONSUMER, PRODUCER, Traffic, living, traffic
+from turbo_queue.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class StateStats:
+    """The batches in one state.
+
+    Args:
+        batches: How many there are.
+        events: How many events of theirs are not finished; those of loading batches are not known
+            before they are ready, as they are in their producers' memory.
+        abandoned: How many have an owner that is dead, and wait for recovery.
+        oldest_s: The age of the oldest in seconds, 0 if there is none.
+    """
+
+    batches: int = 0
+    events: int = 0
+    abandoned: int = 0
+    oldest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """What is in a queue, what went through it, and who is at work on it.
+
+    Args:
+        loading: Batches that producers fill.
+        ready: Batches that wait for a consumer.
+        chosen: Batches that consumers work on.
+        dead: Batches that failed too often.
+        bad_files: Files that are no batches, in `bad/`.
+        producers: The process ids of the producers that live.
+        consumers: The process ids of the consumers that live.
+        traffic: What went in and out since the queue was made.
+        is_closed: Whether the queue was closed.
+    """
+
+    loading: StateStats
+    ready: StateStats
+    chosen: StateStats
+    dead: StateStats
+    bad_files: int
+    producers: tuple[int, ...]
+    consumers: tuple[int, ...]
+    traffic: Traffic
+    is_closed: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as dicts, lists and numbers, for JSON."""
+        return asdict(self)
+
+
+class Monitor:
+    """Looks at a queue again and again; what a batch holds is read once.
+
+    Args:
+        folder: Whose queue.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._format = BatchFormat()
+        self._events: dict[str, int] = {}
+
+    def look(self) -> QueueStats:
+        """What is there now.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        folder = self._folder
+        names = {
+            state: [name for text in folder.names(state) if (name := BatchName.parse(text))]
+            for state in State
+        }
+        present = {name.identity for of_state in names.values() for name in of_state}
+        self._events = {key: value for key, value in self._events.items() if key in present}
+        alive = living(folder) if folder.exists() else []
+        return QueueStats(
+            **{state.value: self._state(state, names[state]) for state in State},
+            bad_files=_files_in_bad(folder),
+            producers=tuple(owner.pid for owner in alive if owner.kind == PRODUCER),
+            consumers=tuple(owner.pid for owner in alive if owner.kind == CONSUMER),
+            traffic=traffic(folder) if folder.exists() else Traffic(),
+            is_closed=folder.is_closed(),
+        )
+
+    def _state(self, state: State, names: list[BatchName]) -> StateStats:
+        owned = state in {State.LOADING, State.CHOSEN}
+        return StateStats(
+            batches=len(names),
+            events=0 if state is State.LOADING else sum(map(self._unfinished, names)),
+            abandoned=sum(not self._has_owner(name) for name in names) if owned else 0,
+            oldest_s=max(time.time() - min(name.epoch_s for name in names), 0.0) if names else 0.0,
+        )
+
+    def _unfinished(self, name: BatchName) -> int:
+        path = self._folder.path / str(name)
+        try:
+            if name.identity not in self._events:
+                data = self._folder.peek(name)
+                self._events[name.identity] = self._format.read(data).events if data else 0
+            with path.open("rb") as file:
+                done = os.pread(file.fileno(), PROGRESS_BYTES, PROGRESS_OFFSET)
+        except (OSError, BatchDamaged):
+            return 0  # Finished just now, or foreign.
+        return max(self._events[name.identity] - int.from_bytes(done, "big"), 0)
+
+    def _has_owner(self, name: BatchName) -> bool:
+        path = self._folder.path / str(name)
+        try:
+            return is_owned(path) or not path.exists()
+        except OSError:
+            return False
+
+
+def stats(folder: Folder) -> QueueStats:
+    """What is in a queue now.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
+    return Monitor(folder).look()
+
+
+def _files_in_bad(folder: Folder) -> int:
+    try:
+        return sum(not name.endswith(".reason.txt") for name in os.listdir(folder.bad))  # noqa: PTH208
+    except FileNotFoundError:
+        return 0

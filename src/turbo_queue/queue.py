@@ -1,0 +1,210 @@
+"""A queue: a folder, the settings, and what can be done with them. Holds nothing open itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from turbo_queue.batch_file import BatchFormat
+from turbo_queue.codec import Decoder, codec_named
+from turbo_queue.consumer import Consumer
+from turbo_queue.dead_batches import DeadBatches
+from turbo_queue.errors import BatchDamaged, SettingsError
+from turbo_queue.folder import Folder
+from turbo_queue.monitor import QueueStats, stats
+from turbo_queue.names import BatchName
+from turbo_queue.producer import Producer
+from turbo_queue.recovery import Recovered, recover
+from turbo_queue.settings import QueueSettings
+from turbo_queue.states import State
+
+
+class Queue:
+    """A queue for many processes, whose batches are files in a folder.
+
+    Send it to other processes as it is, or name the same folder there; each makes producers and
+    consumers of its own.
+
+    Args:
+        path: The folder; made when it is not there. Only its owner may write to it, and it must be
+            on a local file system.
+        codec: `json` (the default), `msgpack`, `raw` (bytes and str as they are) or `pickle`.
+        max_events_per_file: A batch is full with this many events; 5000.
+        max_batch_bytes: … or with this many bytes; 16 MiB.
+        max_batch_age: Seconds after which a batch is made ready, however few events it has; 1.
+        max_ready_files: Producers wait while so many batches are ready; None: they never wait.
+        max_event_bytes: Larger events are refused; 128 MiB.
+        fsync: Make each batch survive a loss of power, too.
+        checkpoint: A consumer that is killed repeats at most this many events; 100.
+        max_failures: A batch that fails so often in a row at the same event is set among the dead
+            ones; 5.
+
+    Each setting that is not given is taken from the environment, `TURBO_QUEUE_<NAME>`, if it is
+    there.
+
+    Raises:
+        SettingsError: a setting makes no sense.
+
+    Example:
+        >>> queue = Queue(folder)
+        >>> with queue.producer() as producer:
+        ...     producer.put({"id": 1})
+        >>> with queue.consumer(stop_when_empty=True) as consumer:
+        ...     print(list(consumer))
+        [{'id': 1}]
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        codec: str | None = None,
+        max_events_per_file: int | None = None,
+        max_batch_bytes: int | None = None,
+        max_batch_age: float | None = None,
+        max_ready_files: int | None = None,
+        max_event_bytes: int | None = None,
+        fsync: bool | None = None,
+        checkpoint: int | None = None,
+        max_failures: int | None = None,
+    ) -> None:
+        self.settings = QueueSettings.of(
+            codec=codec,
+            max_events_per_file=max_events_per_file,
+            max_batch_bytes=max_batch_bytes,
+            max_batch_age=max_batch_age,
+            max_ready_files=max_ready_files,
+            max_event_bytes=max_event_bytes,
+            fsync=fsync,
+            checkpoint=checkpoint,
+            max_failures=max_failures,
+        )
+        codec_named(self.settings.codec)
+        self._folder = Folder(_absolute(path), fsync=self.settings.fsync)
+
+    @property
+    def path(self) -> Path:
+        """The queue's folder."""
+        return self._folder.path
+
+    def producer(self) -> Producer:
+        """An end that puts events.
+
+        Raises:
+            FolderRefused: the folder is not safe to use.
+            FolderFailed: it cannot be made.
+        """
+        self._folder.prepare()
+        return Producer(self._folder, self.settings)
+
+    def consumer(self, *, stop_when_empty: bool = False) -> Consumer:
+        """An end that takes events.
+
+        Args:
+            stop_when_empty: Iteration ends as soon as no batch is ready, instead of waiting.
+
+        Raises:
+            FolderRefused: the folder is not safe to use.
+            FolderFailed: it cannot be made.
+        """
+        self._folder.prepare()
+        return Consumer(self._folder, self.settings, stop_when_empty=stop_when_empty)
+
+    def close(self) -> None:
+        """Take no more events. Consumers end when the queue is empty and nobody holds a batch.
+
+        A producer can still flush what was put before.
+
+        Raises:
+            FolderFailed: the mark cannot be made.
+        """
+        self._folder.prepare()
+        self._folder.close()
+        bell = self._folder.bell("ready")
+        bell.ring()
+        bell.close()
+
+    def reopen(self) -> None:
+        """Take events again.
+
+        Raises:
+            FolderFailed: the mark cannot be removed.
+        """
+        self._folder.reopen()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close()` was called, by any process."""
+        return self._folder.is_closed()
+
+    def recover(self) -> Recovered:
+        """Take over what dead owners left. Touches nothing of those who live; may run at any time.
+
+        Consumers do it by themselves, within a second.
+
+        Raises:
+            FolderFailed: the system refuses.
+        """
+        self._folder.prepare()
+        recovered = recover(self._folder, BatchFormat(), self.settings.max_failures)
+        if recovered:
+            bell = self._folder.bell("ready")
+            bell.ring()
+            bell.close()
+        return recovered
+
+    def peek(self, number: int | None = None, state: State = State.READY) -> Iterator[Any]:
+        """The events that are not finished, oldest batch first, without taking them.
+
+        Args:
+            number: So many at most; None: all.
+            state: Of batches that are `ready`, `chosen` or `dead`.
+
+        Raises:
+            SettingsError: a batch's codec is one that this queue does not read.
+            FolderFailed: the folder cannot be read.
+        """
+        return islice(self._events(state), number)
+
+    def stats(self) -> QueueStats:
+        """What is in the queue, what went through it, and who is at work on it.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        return stats(self._folder)
+
+    @property
+    def dead(self) -> DeadBatches:
+        """The batches that failed too often."""
+        return DeadBatches(self._folder, self.settings.codec)
+
+    def __repr__(self) -> str:
+        return f"Queue({str(self.path)!r})"
+
+    def _events(self, state: State) -> Iterator[Any]:
+        decoder = Decoder(codec_named(self.settings.codec))
+        batch_format = BatchFormat()
+        for text in self._folder.names(state):
+            name = BatchName.parse(text)
+            data = self._folder.peek(name) if name else None
+            if not data:
+                continue
+            try:
+                contents = batch_format.read(data)
+                decoder.check(contents.codec)
+                rows = [decoder.events(contents.codec, row) for row in contents.rows]
+            except BatchDamaged:
+                continue  # A consumer will set it aside, with a log line.
+            yield from [event for events in rows for event in events][contents.done :]
+
+
+def _absolute(path: str | PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise SettingsError(f"the path of a queue is {text!r}; it must name a folder")
+    return Path(os.path.abspath(text))  # noqa: PTH100 - resolve() would follow a link

@@ -1,0 +1,103 @@
+"""Settings: the argument, then the environment, then the default. The only reader of os.environ."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from turbo_queue.errors import SettingsError
+
+MIB = 1024 * 1024
+
+#: SQLite keeps a database in memory up to 1 GiB (SQLITE_CONFIG_MEMDB_MAXSIZE), and a batch is
+#: built in memory; an event must leave room for the rest of its batch.
+LARGEST_EVENT_BYTES = 512 * MIB
+
+#: The number of finished events is kept in four signed bytes of a batch file (`user_version`).
+MOST_EVENTS_PER_FILE = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """How a queue is used. Each process may use its own; a batch says itself how to read it.
+
+    Args:
+        codec: How events become bytes: `json`, `msgpack`, `raw` (bytes and str as they are) or
+            `pickle`, which runs code from whoever may write to the folder and so must be named.
+        max_events_per_file: A batch is full with this many events.
+        max_batch_bytes: … or with this many bytes.
+        max_batch_age: Seconds after which a batch is made ready, however few events it has. While
+            consumers wait for work it is made ready within milliseconds.
+        max_ready_files: Producers wait while this many batches are ready; `None`: they never wait.
+        max_event_bytes: Larger events are refused.
+        fsync: Make a batch survive a loss of power, too. Costs a few milliseconds a batch.
+        checkpoint: A consumer that is killed repeats at most this many events.
+        max_failures: A batch that fails this many times in a row at the same event goes to the
+            dead ones.
+    """
+
+    codec: str = "json"
+    max_events_per_file: int = 5000
+    max_batch_bytes: int = 16 * MIB
+    max_batch_age: float = 1.0
+    max_ready_files: int | None = None
+    max_event_bytes: int = 128 * MIB
+    fsync: bool = False
+    checkpoint: int = 100
+    max_failures: int = 5
+
+    def __post_init__(self) -> None:
+        _check_number("max_events_per_file", self.max_events_per_file, 1, MOST_EVENTS_PER_FILE)
+        _check_number("max_batch_bytes", self.max_batch_bytes, 1, LARGEST_EVENT_BYTES)
+        _check_number("max_event_bytes", self.max_event_bytes, 1, LARGEST_EVENT_BYTES)
+        _check_number("checkpoint", self.checkpoint, 1, MOST_EVENTS_PER_FILE)
+        _check_number("max_failures", self.max_failures, 1, 1_000_000)
+        if self.max_ready_files is not None:
+            _check_number("max_ready_files", self.max_ready_files, 1, 1_000_000_000)
+        age = self.max_batch_age
+        if isinstance(age, bool) or not isinstance(age, int | float) or not 0 < age < float("inf"):
+            raise SettingsError(f"max_batch_age is {age!r}; it must be a number of seconds above 0")
+        if not isinstance(self.fsync, bool):
+            raise SettingsError(f"fsync is {self.fsync!r}; it must be True or False")
+        if not isinstance(self.codec, str):
+            raise SettingsError(f"codec is {self.codec!r}; it must be a codec's name")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The settings given, else those of the environment (`TURBO_QUEUE_<NAME>`), else defaults.
+
+        Raises:
+            SettingsError: a value makes no sense, or there is no such setting.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(given) - known):
+            raise SettingsError(
+                f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}"
+            )
+        chosen = {
+            name: text
+            for name in known
+            if (text := os.environ.get(f"TURBO_QUEUE_{name.upper()}")) is not None
+        }
+        values: dict[str, Any] = {name: _parse(name, text) for name, text in chosen.items()}
+        return cls(**values | {name: value for name, value in given.items() if value is not None})
+
+
+def _check_number(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SettingsError(
+            f"{name} is {value!r}; it must be a whole number from {least:,} to {most:,}"
+        )
+
+
+def _parse(name: str, text: str) -> object:
+    """A setting of the environment; what it is not, the check of the settings will say."""
+    if name == "codec":
+        return text
+    if name == "fsync":
+        return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+    try:
+        return float(text) if name == "max_batch_age" else int(text)
+    except ValueError:
+        return text
