@@ -92,7 +92,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             thread.name
             for thread in threading.enumerate()
             if thread not in before
-            and thread.name.startswith("daebus")
+            and thread.name.startswith(("daebus", "turbo-queue"))
             and thread.name != "daebus-expiry"  # It ends by itself.
         ]
 

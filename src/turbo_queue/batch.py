@@ -36,7 +36,7 @@ class Batch:
         *,
         decoder: Decoder,
         max_failures: int,
-        on_settled: Callable[[Batch, int], None],
+        on_settled: Callable[[Batch, int, bool], None],
     ) -> None:
         self._folder = folder
         self._held: Held | None = held
@@ -113,7 +113,7 @@ class Batch:
             FolderFailed: it cannot be removed.
         """
         self._folder.remove(self._get_held())
-        self._settled(self._contents.events)
+        self._settled(self._contents.events, is_back=False)
 
     def give_back(self, error: BaseException | str | None = None) -> None:
         """Make it ready again, for any consumer; what was finished stays finished.
@@ -133,7 +133,7 @@ class Batch:
             reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
             failed = self._contents.failed(self._done, reason)
             return_failed(self._folder, held, failed, self._max_failures)
-        self._settled(self._done)
+        self._settled(self._done, is_back=True)
 
     def set_aside(self, reason: str) -> None:
         """Move its file to those that are no batches, because its events cannot be read.
@@ -145,7 +145,7 @@ class Batch:
         held = self._get_held()
         self._folder.set_aside(str(held.name), reason)
         held.release()
-        self._settled(self._done)
+        self._settled(self._done, is_back=False)
 
     def leave_to_parent(self) -> None:
         """Let go of what a child of `fork` has inherited; the batch stays the parent's."""
@@ -169,9 +169,9 @@ class Batch:
         else:  # Ctrl-C and its like are no failure of the batch.
             self.give_back(error if isinstance(error, Exception) else None)
 
-    def _settled(self, done: int) -> None:
+    def _settled(self, done: int, *, is_back: bool) -> None:
         self._held = None
-        self._on_settled(self, done - self._contents.done)
+        self._on_settled(self, done - self._contents.done, is_back)
 
     def _get_held(self) -> Held:
         if self._held is None:

@@ -53,6 +53,10 @@ class Candidates:
         """The name that was taken last is ours now."""
         self._step = 0
 
+    def expire(self) -> None:
+        """An older batch is ready again: a new listing is needed."""
+        self._names = []
+
     @property
     def left(self) -> int:
         """How many names were not tried yet."""

@@ -314,9 +314,12 @@ class Consumer:
         self._batches.add(batch)
         return batch
 
-    def _on_settled(self, batch: Batch, finished: int) -> None:
+    def _on_settled(self, batch: Batch, finished: int, is_back: bool) -> None:  # noqa: FBT001
         self._batches.discard(batch)
-        self._owner.count(finished)
+        self._owner.count(finished, batches=int(not is_back))
+        if is_back:
+            self._candidates.expire()  # It is older than what the last listing has left.
+            self._ready.ring()
 
     def _recover(self) -> None:
         self._recover_at = monotonic() + RECOVERY_EVERY_S

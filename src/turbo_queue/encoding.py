@@ -14,13 +14,15 @@ class Encoder:
     Args:
         codec: How.
         max_bytes: Larger events are refused.
+        max_batch_bytes: Events that are larger together do not belong into one batch.
     """
 
-    def __init__(self, codec: Codec, max_bytes: int) -> None:
+    def __init__(self, codec: Codec, max_bytes: int, max_batch_bytes: int) -> None:
         self._codec = codec
         self._encode = codec.encode
         self._refused = codec.refused
         self._max_bytes = max_bytes
+        self._max_together = min(max_bytes, max_batch_bytes)
 
     def encode(self, event: Any) -> bytes:
         """One event as bytes.
@@ -38,24 +40,26 @@ class Encoder:
             raise EventTooLarge(len(data), self._max_bytes)
         return data
 
-    def rows_until_bad(self, events: list[Any]) -> tuple[list[Row], BadEvent | None]:
-        """The rows of all events before the first bad one, and what is bad about that."""
+    def encode_many(self, events: list[Any]) -> tuple[list[list[Row]], BadEvent | None]:
+        """All events before the first bad one, and what is bad about that.
+
+        Returns:
+            Groups of rows, of which each belongs into one batch; and the error, if there is one.
+        """
         if self._refused.isdisjoint(map(type, events)):
             try:
                 rows = self._codec.rows_of(events)
             except Exception:  # noqa: BLE001 - looked at one by one below
                 rows = []
-            if rows and max(len(row.body) for row in rows) <= self._max_bytes:
-                return rows, None
-        encoded: list[bytes] = []
-        failure: BadEvent | None = None
+            if rows and sum(len(row.body) for row in rows) <= self._max_together:
+                return [rows], None
+        groups: list[list[Row]] = []
         for event in events:
             try:
-                encoded.append(self.encode(event))
+                groups.append(self._codec.rows([self.encode(event)]))
             except BadEvent as error:
-                failure = error
-                break
-        return (self._codec.rows(encoded) if encoded else []), failure
+                return groups, error
+        return groups, None
 
     def _bad_event(self, event: Any, why: object) -> BadEvent:
         return BadEvent(

@@ -7,6 +7,7 @@ dead, its figures are added to the queue's totals and the file goes.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,19 +41,21 @@ class Alive:
 
 
 class Owner:
-    """One producer's or consumer's sign of life, and its figures. For one thread at a time."""
+    """One producer's or consumer's sign of life, and its figures."""
 
     def __init__(self, folder: Folder, kind: str) -> None:
         self._folder = folder
         self._path = folder.alive / f"{kind}_{os.getpid()}_{uuid.uuid4().hex}"
         self._descriptor = create_locked(self._path)
         self._events = self._batches = 0
+        self._lock = threading.Lock()
 
-    def count(self, events: int) -> None:
-        """Count a batch and its events."""
-        self._events += events
-        self._batches += 1
-        os.pwrite(self._descriptor, _pack(self._events, self._batches), 0)
+    def count(self, events: int, batches: int = 1) -> None:
+        """Count events, and the batches that they complete."""
+        with self._lock:
+            self._events += events
+            self._batches += batches
+            os.pwrite(self._descriptor, _pack(self._events, self._batches), 0)
 
     def close(self) -> None:
         """Add the figures to the totals, and go."""

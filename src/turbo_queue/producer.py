@@ -56,7 +56,9 @@ class Producer:
         self._folder = folder
         self._settings = settings
         self._codec = codec_named(settings.codec)
-        self._encoder = Encoder(self._codec, settings.max_event_bytes)
+        self._encoder = Encoder(
+            self._codec, settings.max_event_bytes, settings.max_batch_bytes
+        )
         self._encode = self._encoder.encode
         self._loading = Loading(self._codec, settings.max_events_per_file, settings.max_batch_bytes)
         self._names = NameSequence()
@@ -116,14 +118,15 @@ class Producer:
         iterator = iter(events)
         put = 0
         while some := list(islice(iterator, min(EVENTS_PER_ROW, max(self._loading.space, 1)))):
-            rows, failure = self._encoder.rows_until_bad(some)
-            rest = None if until is None else max(until - monotonic(), 0)
-            try:
-                self._put_rows(rows, block=block, timeout=rest)
-            except TurboQueueError as error:
-                error.events_put = put
-                raise
-            put += sum(row.number for row in rows)
+            groups, failure = self._encoder.encode_many(some)
+            for rows in groups:
+                rest = None if until is None else max(until - monotonic(), 0)
+                try:
+                    self._put_rows(rows, block=block, timeout=rest)
+                except TurboQueueError as error:
+                    error.events_put = put
+                    raise
+                put += sum(row.number for row in rows)
             if failure:
                 failure.events_put = put
                 raise failure

@@ -157,7 +157,7 @@ class Queue:
             bell.close()
         return recovered
 
-    def peek(self, number: int | None = None, state: State = State.READY) -> Iterator[Any]:
+    def peek(self, number: int | None = None, state: State | str = State.READY) -> Iterator[Any]:
         """The events that are not finished, oldest batch first, without taking them.
 
         Args:
@@ -168,7 +168,7 @@ class Queue:
             SettingsError: a batch's codec is one that this queue does not read.
             FolderFailed: the folder cannot be read.
         """
-        return islice(self._events(state), number)
+        return islice(self._events(State(state)), number)
 
     def stats(self) -> QueueStats:
         """What is in the queue, what went through it, and who is at work on it.
