@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from daebus.bus.embedded import EmbeddedServer
 from daebus.service.context import current
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
+from turbo_queue import Queue
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +78,18 @@ def processes() -> Iterator[Processes]:
     """Starts Python programs; all are gone when the test ends, whatever happens."""
     with Processes() as started:
         yield started
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    """A queue in a folder of its own."""
+    return Queue(tmp_path / "queue")
+
+
+@pytest.fixture
+def seed() -> int:
+    """What a test of random moments begins with; it prints it, so that a failure can be repeated."""
+    return int(os.environ.get("TEST_SEED") or random.randrange(1_000_000))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
-from turbo_queue.errors import FolderRefused
+from turbo_queue.errors import FolderRefused, reporting
 
 
 class Bell:
@@ -53,7 +53,8 @@ class Bell:
     def wait(self, timeout_s: float) -> bool:
         """Wait for a ring; False if none came in time."""
         if self._listen is None:
-            self._listen = self._new_listener()
+            with reporting("listening to a bell", self._path):
+                self._listen = self._new_listener()
         return bool(self._listen(timeout_s))
 
     def close(self) -> None:

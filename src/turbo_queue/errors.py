@@ -17,6 +17,9 @@ TurboQueueError
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -150,3 +153,19 @@ def _restore_os(
     OSError.__init__(error, number, text, path)
     error.__dict__.update(facts)
     return error
+
+
+@contextmanager
+def reporting(doing: str, path: Path | str) -> Iterator[None]:
+    """Turn what the system refuses in this block into a `FolderFailed`.
+
+    Args:
+        doing: What was tried, as in "listing the folder".
+        path: On what.
+    """
+    try:
+        yield
+    except FolderFailed:
+        raise
+    except OSError as error:
+        raise FolderFailed(doing, str(path), error) from error

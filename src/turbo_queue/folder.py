@@ -15,14 +15,12 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from turbo_queue.batch_file import PROGRESS_OFFSET, progress
 from turbo_queue.bells import Bell
-from turbo_queue.errors import FolderFailed, FolderRefused
+from turbo_queue.errors import FolderFailed, FolderRefused, reporting
 from turbo_queue.filesystems import network_filesystem
 from turbo_queue.locks import create_locked, lock
 from turbo_queue.names import BatchName
@@ -79,7 +77,7 @@ class Folder:
             FolderFailed: it cannot be made.
         """
         for path in (self.path, self.bad, self.alive):
-            with self._reporting("making the folder", path):
+            with reporting("making the folder", path):
                 try:
                     path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 except (FileExistsError, NotADirectoryError):
@@ -103,7 +101,7 @@ class Folder:
             FolderFailed: it cannot be made.
         """
         path = self.path / f".{name}"
-        with self._reporting("opening a bell", path):
+        with reporting("opening a bell", path):
             return Bell(path)
 
     def names(self, state: State) -> list[str]:
@@ -113,7 +111,7 @@ class Folder:
             FolderFailed: the folder cannot be read.
         """
         start = f"{state.value}_"
-        with self._reporting("listing the folder", self.path):
+        with reporting("listing the folder", self.path):
             return sorted(name for name in os.listdir(self._root) if name.startswith(start))  # noqa: PTH208
 
     def count(self, state: State) -> int:
@@ -122,12 +120,12 @@ class Folder:
 
     def close(self) -> None:
         """Mark the queue as closed."""
-        with self._reporting("closing the queue", self._closed):
+        with reporting("closing the queue", self._closed):
             self._closed.touch(mode=0o600)
 
     def reopen(self) -> None:
         """Take the mark away."""
-        with self._reporting("opening the queue", self._closed):
+        with reporting("opening the queue", self._closed):
             self._closed.unlink(missing_ok=True)
 
     def is_closed(self) -> bool:
@@ -143,7 +141,7 @@ class Folder:
             FolderFailed: the file cannot be made.
         """
         path = self._path_of(name)
-        with self._reporting("beginning a batch", path):
+        with reporting("beginning a batch", path):
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
             except FileExistsError:
@@ -162,7 +160,7 @@ class Folder:
             FolderFailed: the disk is full, or the system refuses something else.
         """
         try:
-            with self._reporting("writing a batch", self._path_of(held.name)):
+            with reporting("writing a batch", self._path_of(held.name)):
                 _write_all(held.descriptor, data)
                 if self._fsync:
                     os.fsync(held.descriptor)
@@ -174,8 +172,12 @@ class Folder:
 
     def abandon(self, held: Held) -> None:
         """Remove the file of a batch that was begun and will not be published."""
-        if held.name.state is State.LOADING:
-            Path(self._path_of(held.name)).unlink(missing_ok=True)
+        try:
+            if held.name.state is State.LOADING:
+                os.ftruncate(held.descriptor, 0)  # Recovery may not find it whole.
+                os.unlink(self._path_of(held.name))  # noqa: PTH108 - a Path costs more
+        except OSError:
+            pass  # Recovery removes what is empty.
         held.release()
 
     # A consumer's side
@@ -226,13 +228,13 @@ class Folder:
 
     def note_progress(self, held: Held, done: int) -> None:
         """Note that the first `done` events of the batch are finished."""
-        with self._reporting("noting progress", self._path_of(held.name)):
+        with reporting("noting progress", self._path_of(held.name)):
             os.pwrite(held.descriptor, progress(done), PROGRESS_OFFSET)
 
     def remove(self, held: Held) -> None:
         """Remove a batch that is finished, and give up its lock."""
         path = self._path_of(held.name)
-        with self._reporting("removing a batch", path):
+        with reporting("removing a batch", path):
             os.unlink(path)  # noqa: PTH108 - a Path costs more than the call
         held.release()
 
@@ -244,7 +246,7 @@ class Folder:
         Raises:
             FolderFailed: they cannot be read.
         """
-        with self._reporting("reading a batch", self._path_of(held.name)):
+        with reporting("reading a batch", self._path_of(held.name)):
             return _read_all(held.descriptor)
 
     def peek(self, name: BatchName) -> bytes | None:
@@ -275,7 +277,7 @@ class Folder:
         """
         check_move(held.name.state, state)
         before, after = held.name, held.name.to(state)
-        with self._reporting(f"making a batch {state.value}", self._path_of(before)):
+        with reporting(f"making a batch {state.value}", self._path_of(before)):
             os.rename(self._path_of(before), self._path_of(after))  # noqa: PTH104 - as above
             held.name = after
             if self._fsync:
@@ -288,7 +290,7 @@ class Folder:
             FolderFailed: the system refuses; the batch is as it was, and still held.
         """
         path = f"{self._root}/{_NEW}{held.name}"
-        with self._reporting("rewriting a batch", path):
+        with reporting("rewriting a batch", path):
             descriptor = create_locked(path)
             try:
                 _write_all(descriptor, data)
@@ -358,15 +360,6 @@ class Folder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    @contextmanager
-    def _reporting(self, doing: str, path: Path | str) -> Iterator[None]:
-        try:
-            yield
-        except FolderFailed:
-            raise
-        except OSError as error:
-            raise FolderFailed(doing, str(path), error) from error
 
 
 def _check_private(path: Path) -> None:

@@ -6,14 +6,18 @@ dead, its figures are added to the queue's totals and the file goes.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from turbo_queue.errors import reporting
 from turbo_queue.folder import Folder
 from turbo_queue.locks import create_locked, is_owned, lock, wait_for_lock
+
+logger = logging.getLogger(__name__)
 
 #: The kinds of owners, in the order of the totals.
 PRODUCER, CONSUMER = "producer", "consumer"
@@ -46,7 +50,8 @@ class Owner:
     def __init__(self, folder: Folder, kind: str) -> None:
         self._folder = folder
         self._path = folder.alive / f"{kind}_{os.getpid()}_{uuid.uuid4().hex}"
-        self._descriptor = create_locked(self._path)
+        with reporting("making a sign of life", self._path):
+            self._descriptor = create_locked(self._path)
         self._events = self._batches = 0
         self._lock = threading.Lock()
 
@@ -59,7 +64,10 @@ class Owner:
 
     def close(self) -> None:
         """Add the figures to the totals, and go."""
-        _settle(self._folder, self._path, self._descriptor)
+        try:
+            _settle(self._folder, self._path, self._descriptor)
+        except OSError as error:  # Figures are no reason to fail; recovery will add them.
+            logger.warning("the figures of %s are not added yet: %s", self._path, error)
         os.close(self._descriptor)
 
     def leave_to_parent(self) -> None:

@@ -56,9 +56,7 @@ class Producer:
         self._folder = folder
         self._settings = settings
         self._codec = codec_named(settings.codec)
-        self._encoder = Encoder(
-            self._codec, settings.max_event_bytes, settings.max_batch_bytes
-        )
+        self._encoder = Encoder(self._codec, settings.max_event_bytes, settings.max_batch_bytes)
         self._encode = self._encoder.encode
         self._loading = Loading(self._codec, settings.max_events_per_file, settings.max_batch_bytes)
         self._names = NameSequence()

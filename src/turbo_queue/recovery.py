@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from turbo_queue.batch_file import BatchFormat
-from turbo_queue.errors import BatchDamaged
+from turbo_queue.errors import BatchDamaged, reporting
 from turbo_queue.folder import Folder, Held
 from turbo_queue.locks import lock
 from turbo_queue.names import BatchName
@@ -79,7 +79,8 @@ def recover_in_turn(folder: Folder, batch_format: BatchFormat, max_failures: int
         FolderFailed: the system refuses.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    turn = os.open(folder.recovery, flags, 0o600)
+    with reporting("taking recovery's turn", folder.recovery):
+        turn = os.open(folder.recovery, flags, 0o600)
     try:
         # A clock that was set back gives a negative age, which is no reason to wait for it.
         age_s = time.time() - os.fstat(turn).st_mtime

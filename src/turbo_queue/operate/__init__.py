@@ -1,0 +1,1 @@
+"""The command line: imports the core, is never imported by it."""
