@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.harness import report
 from benchmarks.harness.processes import PROGRAMS
+from benchmarks.harness.run import Run
 from benchmarks.harness.servers import Servers
-from benchmarks.service.scenarios import SCENARIOS, Run
+from benchmarks.queue.results import SUITE as QUEUE
+from benchmarks.service.results import SUITE as SERVICE
+
+SUITES = {suite.name: suite for suite in (SERVICE, QUEUE)}
+SCENARIOS = list(dict.fromkeys(name for suite in SUITES.values() for name in suite.scenarios))
 
 
 def main() -> None:
@@ -16,24 +20,30 @@ def main() -> None:
         prog="python -m benchmarks",
         description="Measure Daebus beside its peers' released packages, in one run over real "
         "servers on this machine. The peers are installed into .benchmarks on demand.",
-        epilog="example: python -m benchmarks --quick --only latency throughput",
+        epilog="example: python -m benchmarks queue --quick --only throughput",
     )
+    parser.add_argument("suite", nargs="*", help="service, queue; both by default")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and messages")
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=SCENARIOS)
     parser.add_argument("--parties", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument(
         "--dry", action="store_true", help="write no files, only show what was measured"
     )
     options = parser.parse_args()
-    with Servers() as servers:
-        run = Run(servers, options.parties, options.quick)
-        if servers.why_no_nats and "nats-py" in options.parties:
-            run.note(f"left out: {servers.why_no_nats}")
-        for name in options.only:
-            SCENARIOS[name](run)
-    report.show(run.rows)
-    if not options.dry:
-        report.write(run.rows, is_quick=options.quick)
+    if unknown := set(options.suite) - set(SUITES):
+        parser.error(f"there is no suite {unknown.pop()!r}; there are {', '.join(SUITES)}")
+    for name in options.suite or SUITES:
+        suite = SUITES[name]
+        with Servers() as servers:
+            run = Run(servers, options.parties, options.quick)
+            if servers.why_no_nats and "nats-py" in options.parties:
+                run.note(f"left out: {servers.why_no_nats}")
+            for scenario in options.only:
+                if scenario in suite.scenarios:
+                    suite.scenarios[scenario](run)
+        suite.show(run.rows)
+        if not options.dry:
+            suite.write(run.rows, is_quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def queue(tmp_path: Path) -> Queue:
 
 @pytest.fixture
 def seed() -> int:
-    """What a test of random moments begins with; it prints it, so that a failure can be repeated."""
+    """Where random moments begin; a test prints it, so that its failure can be repeated."""
     return int(os.environ.get("TEST_SEED") or random.randrange(1_000_000))
 
 

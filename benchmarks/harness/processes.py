@@ -23,6 +23,15 @@ PROGRAMS = {
     "redis-py": "redis_py.py",
     "redis-py + hiredis": "redis_py.py",
     "bare sockets": "bare.py",
+    "turbo_queue": "queues/turbo_now.py",
+    "turbo_queue, put one by one": "queues/turbo_now.py",
+    "turbo-queue 0.8.0": "queues/turbo_old.py",
+    "multiprocessing.Queue": "queues/mp_queue.py",
+    "faster-fifo": "queues/faster.py",
+    "ZeroMQ": "queues/zero.py",
+    "Redis list": "queues/redis_list.py",
+    "msgspec alone": "queues/codec_alone.py",
+    "a plain file": "queues/plain_file.py",
 }
 
 #: What a program prints when it is ready to serve.

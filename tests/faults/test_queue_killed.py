@@ -192,8 +192,10 @@ def run_until_killed(program: str, queue: Queue, calls: str, number: int) -> tup
     assert victim.stdout
     assert victim.stdout.readline() == b"ready\n"
     strace = subprocess.Popen(
-        ["strace", "-f", "-o", "/dev/null", "-p", str(victim.pid), "-e", f"trace={calls}"]
-        + ["-e", f"inject={calls}:signal=KILL:when={number}"],
+        [
+            *("strace", "-f", "-o", "/dev/null", "-p", str(victim.pid)),
+            *("-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}"),
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -25,9 +25,9 @@ def bench(
     events: Annotated[
         int, typer.Option(metavar="N", min=1, help="So many events, by all together.")
     ] = 200_000,
-    codec: Annotated[options.CodecName, typer.Option(help="How the events are kept.")] = (
-        options.CodecName.JSON
-    ),
+    codec: Annotated[
+        options.CodecName, typer.Option(metavar="CODEC", help="json, msgpack, raw or pickle.")
+    ] = (options.CodecName.JSON),
     folder: Annotated[
         Path | None,
         typer.Option(

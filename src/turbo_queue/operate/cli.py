@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
@@ -82,7 +81,7 @@ def main() -> None:
         try:
             cli(prog_name="turbo-queue")
         finally:
-            sys.stdout.flush()
+            output.flush()
     except BrokenPipeError:  # Whoever read the output has seen enough, as `head` does.
         output.discard_rest()
         raise SystemExit(ExitCode.ERROR) from None

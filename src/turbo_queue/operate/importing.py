@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -77,7 +76,6 @@ def import_events(
     if job.is_unwritten:
         # What cannot be written now could not be at the end of the process either, and a producer
         # would try it there, with a traceback.
-        sys.stdout.flush()
         os._exit(ExitCode.ERROR)
     if job.problem:
         raise typer.Exit(ExitCode.ERROR)

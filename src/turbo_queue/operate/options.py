@@ -32,6 +32,7 @@ ReadCodec = Annotated[
     CodecName | None,
     typer.Option(
         "--codec",
+        metavar="CODEC",
         help="Batches say themselves how to read them; but pickles, which run code when they are "
         "read, are only read with --codec pickle.",
         show_default=False,
@@ -42,7 +43,9 @@ WriteCodec = Annotated[
     CodecName | None,
     typer.Option(
         "--codec",
-        help="How the events are kept. Else the environment's TURBO_QUEUE_CODEC, else json.",
+        metavar="CODEC",
+        help="How the events are kept: json, msgpack, raw or pickle. Else the environment's "
+        "TURBO_QUEUE_CODEC, else json.",
         show_default=False,
     ),
 ]

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
@@ -52,11 +53,24 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def prepare() -> None:
     """Let no character stop the output on a terminal that cannot show it."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):  # None where the descriptor is closed.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush() -> None:
+    """Write what was printed; what stdout cannot take is an error only here.
+
+    Raises:
+        OSError: the disk is full, or nobody reads.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def discard_rest() -> None:
     """Let what stdout could not take be no second error at the end of the process."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
