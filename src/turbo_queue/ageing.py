@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+#: How soon it looks again after a look that failed.
+RETRY_S = 1.0
 
 
 class Ager:
@@ -24,11 +30,12 @@ class Ager:
         """Look once after so many seconds; does nothing while a look is due already."""
         if self._armed.is_set():
             return
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="turbo-queue-ager", daemon=True)
+            thread.start()
+            self._thread = thread
         self._delay_s = delay_s
         self._armed.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="turbo-queue-ager", daemon=True)
-            self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and wait for its end."""
@@ -41,13 +48,16 @@ class Ager:
         while self._armed.wait() and not self._stopped.is_set():
             delay_s: float | None = self._delay_s
             while delay_s is not None and not self._stopped.wait(delay_s):
-                delay_s = self._look()
-            # A batch that begins now finds the timer armed; the look below sees to it.
+                delay_s = self._look_safely()
             self._armed.clear()
-            if self._look_again():
+            # A batch that began before the line above has found the timer armed: look once more.
+            if self._stopped.is_set() or (delay_s := self._look_safely()) is not None:
+                self._delay_s = delay_s or 0.0
                 self._armed.set()
 
-    def _look_again(self) -> bool:
-        delay_s = None if self._stopped.is_set() else self._look()
-        self._delay_s = delay_s or 0.0
-        return delay_s is not None or self._stopped.is_set()
+    def _look_safely(self) -> float | None:
+        try:
+            return self._look()
+        except Exception:
+            logger.exception("a look after a batch failed", extra={"event": "ager.failed"})
+            return RETRY_S

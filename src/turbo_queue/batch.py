@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from operator import length_hint
 from types import TracebackType
@@ -19,7 +20,6 @@ class Batch:
 
     As a context manager it is acknowledged at the end, and given back when an error leaves the
     block. Iterating over it gives its events that are not finished, and finishes none by itself.
-    For one thread at a time.
 
     Example:
         >>> with Queue(folder).consumer() as consumer:
@@ -46,11 +46,18 @@ class Batch:
         self._on_settled = on_settled
         self._name = str(held.name)
         self._done = contents.done
+        # Settling is for one thread; a consumer that closes may meet the one that works.
+        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
         """The name of its file while it is held."""
         return self._name
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still this consumer's: neither acknowledged nor given back."""
+        return self._held is not None
 
     @property
     def done(self) -> int:
@@ -101,9 +108,10 @@ class Batch:
                 f"{done} is not between {self._done} and {self._contents.events}, which the batch "
                 f"{self._name} has finished and has in all"
             )
-        if done != self._done:
-            self._folder.note_progress(self._get_held(), done)
-            self._done = done
+        with self._lock:
+            if done != self._done:
+                self._folder.note_progress(self._get_held(), done)
+                self._done = done
 
     def acknowledge(self) -> None:
         """All its events are finished: remove it.
@@ -112,8 +120,9 @@ class Batch:
             BatchSettled: the batch is no longer held.
             FolderFailed: it cannot be removed.
         """
-        self._folder.remove(self._get_held())
-        self._settled(self._contents.events, is_back=False)
+        with self._lock:
+            self._folder.remove(self._get_held())
+            self._settled(self._contents.events, is_back=False)
 
     def give_back(self, error: BaseException | str | None = None) -> None:
         """Make it ready again, for any consumer; what was finished stays finished.
@@ -126,14 +135,15 @@ class Batch:
             BatchSettled: the batch is no longer held.
             FolderFailed: it cannot be moved.
         """
-        held = self._get_held()
-        if error is None:
-            return_unharmed(self._folder, held)
-        else:
-            reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-            failed = self._contents.failed(self._done, reason)
-            return_failed(self._folder, held, failed, self._max_failures)
-        self._settled(self._done, is_back=True)
+        with self._lock:
+            held = self._get_held()
+            if error is None:
+                return_unharmed(self._folder, held)
+            else:
+                reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+                failed = self._contents.failed(self._done, reason)
+                return_failed(self._folder, held, failed, self._max_failures)
+            self._settled(self._done, is_back=True)
 
     def set_aside(self, reason: str) -> None:
         """Move its file to those that are no batches, because its events cannot be read.
@@ -142,16 +152,16 @@ class Batch:
             BatchSettled: the batch is no longer held.
             FolderFailed: it cannot be moved.
         """
-        held = self._get_held()
-        self._folder.set_aside(str(held.name), reason)
-        held.release()
-        self._settled(self._done, is_back=False)
+        with self._lock:
+            held = self._get_held()
+            self._folder.set_aside(str(held.name), reason)
+            held.release()
+            self._settled(self._done, is_back=False)
 
-    def leave_to_parent(self) -> None:
-        """Let go of what a child of `fork` has inherited; the batch stays the parent's."""
-        if self._held:
-            self._held.release()
-            self._held = None
+    def after_fork(self) -> None:
+        """Forget, in a child of `fork`, what stays the parent's."""
+        self._lock = threading.RLock()
+        self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -193,35 +203,46 @@ class Cursor:
         self.batch = batch
         self.events: Iterator[Any] = iter(())
         self._parts = _parts(batch.rows(), checkpoint)
+        self._next: list[Any] | None = None
         self._checkpoint = checkpoint
         self._end = batch.done
+        self._lock = threading.RLock()
 
     def advance(self) -> bool:
         """Go on to the next part, once `events` is exhausted; False at the end of the batch.
 
         Raises:
             BatchDamaged: the codec cannot read it.
-            FolderFailed: the progress cannot be noted.
+            BatchSettled: the consumer was closed by another thread.
+            FolderFailed: the progress cannot be noted; another call tries again.
         """
-        part = next(self._parts, None)
-        if part is None:
-            return False
-        if self._end + len(part) - self.batch.done > self._checkpoint:
-            self.batch.checkpoint(self._end)
-        self._end += len(part)
-        self.events = iter(part)
-        return True
+        with self._lock:
+            if self._next is None:
+                self._next = next(self._parts, None)
+            if self._next is None:
+                return False
+            part = self._next
+            end = self._end + len(part)
+            if end - self.batch.done > self._checkpoint:
+                self.batch.checkpoint(self._end)
+            # In this order: whatever interrupts it, no event counts as given that was not.
+            self.events = iter(part)
+            self._end = end
+            self._next = None
+            return True
 
     def checkpoint(self) -> None:
         """Note that all events given so far are finished.
 
         Raises:
+            BatchSettled: the consumer was closed by another thread.
             FolderFailed: the note cannot be written.
         """
-        self.batch.checkpoint(self._given)
+        with self._lock:
+            self.batch.checkpoint(self._given)
 
     def settle(self, *, is_finished: bool, error: Exception | str | None = None) -> None:
-        """Leave the batch where it stands.
+        """Leave the batch where it stands; does nothing if it was settled before.
 
         Args:
             is_finished: Whether the event that was given last is finished.
@@ -230,15 +251,26 @@ class Cursor:
         Raises:
             FolderFailed: the batch cannot be moved.
         """
-        given = self._given
-        done = given if is_finished else max(given - 1, self.batch.done)
+        with self._lock:
+            if not self.batch.is_held:
+                return
+            done = self._given if is_finished else self._given - 1
+            self.forget()
+            self.batch.checkpoint(max(done, self.batch.done))
+            if len(self.batch):
+                self.batch.give_back(error)
+            else:
+                self.batch.acknowledge()
+
+    def forget(self) -> None:
+        """Give no more events to whoever iterates over them."""
         for _ in self.events:
-            pass  # Whoever iterates over them gets no more.
-        if done - self.batch.done == len(self.batch):
-            self.batch.acknowledge()
-            return
-        self.batch.checkpoint(done)
-        self.batch.give_back(error)
+            pass
+
+    def after_fork(self) -> None:
+        """Give no more events in a child of `fork`; they are the parent's."""
+        self._lock = threading.RLock()
+        self.forget()
 
     @property
     def _given(self) -> int:

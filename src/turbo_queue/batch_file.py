@@ -30,6 +30,9 @@ APPLICATION_ID = 0x54625131
 PROGRESS_OFFSET = 60
 PROGRESS_BYTES = 4
 
+#: How many characters of a failure's text are kept.
+_MOST_REASON = 10_000
+
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 
@@ -76,7 +79,8 @@ class Contents:
     def failed(self, done: int, reason: str) -> Contents:
         """The same batch after one failure more. A batch that has moved on begins at one again."""
         failures = self.failures + 1 if done == self.failed_at else 1
-        return replace(self, done=done, failures=failures, failed_at=done, reason=reason)
+        text = reason[:_MOST_REASON].encode(errors="replace").decode()
+        return replace(self, done=done, failures=failures, failed_at=done, reason=text)
 
     def forgiven(self) -> Contents:
         """The same batch as if it had never failed."""

@@ -17,33 +17,42 @@ import select
 import stat
 import sys
 import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from turbo_queue.errors import FolderRefused, reporting
 
 
 class Bell:
-    """One bell. Ringing and hearing are for any thread."""
+    """One bell. For any thread, also while another one closes it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = self._open()
         self._listen: Callable[[float], object] | None = None
+        self._lock = threading.Lock()
+        self._users = 0
+        self._is_closed = False
 
     def ring(self) -> None:
         """Wake one of those who wait, now or at their next wait."""
-        try:
-            os.write(self._descriptor, b"\0")
-        except BlockingIOError:
-            pass  # Full of rings that nobody has heard: no need for another.
+        with self._in_use() as is_open:
+            try:
+                if is_open:
+                    os.write(self._descriptor, b"\0")
+            except BlockingIOError:
+                pass  # Full of rings that nobody has heard: no need for another.
 
     def silence(self) -> None:
         """Take all rings that nobody has heard. Look at the folder after that, then wait."""
-        try:
-            os.read(self._descriptor, 65536)
-        except BlockingIOError:
-            pass
+        with self._in_use() as is_open:
+            try:
+                if is_open:
+                    os.read(self._descriptor, 65536)
+            except BlockingIOError:
+                pass
 
     def is_silent(self) -> bool:
         """Whether every ring was heard: those who listen wait for more."""
@@ -51,14 +60,42 @@ class Bell:
         return not any(unheard)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring; False if none came in time."""
-        if self._listen is None:
-            with reporting("listening to a bell", self._path):
-                self._listen = self._new_listener()
-        return bool(self._listen(timeout_s))
+        """Wait for a ring; False if none came in time, or the bell was closed."""
+        with self._in_use() as is_open:
+            if not is_open:
+                return False
+            if self._listen is None:
+                with reporting("listening to a bell", self._path):
+                    self._listen = self._new_listener()
+            return bool(self._listen(timeout_s))
 
     def close(self) -> None:
-        """Free the descriptors; the bell stays for others."""
+        """Free the descriptors, once nobody uses them any more; the bell stays for others."""
+        with self._lock:
+            is_first, self._is_closed = not self._is_closed, True
+            if is_first and not self._users:
+                self._free()
+
+    def after_fork(self) -> None:
+        """Close what a child of `fork` has inherited."""
+        self._lock = threading.Lock()  # Another thread may have held it.
+        self._is_closed = True
+        self._free()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[bool]:
+        with self._lock:
+            is_open = not self._is_closed
+            self._users += is_open
+        try:
+            yield is_open
+        finally:
+            with self._lock:
+                self._users -= is_open
+                if is_open and self._is_closed and not self._users:
+                    self._free()
+
+    def _free(self) -> None:
         self._listen = None
         os.close(self._descriptor)
 

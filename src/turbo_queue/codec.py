@@ -214,6 +214,8 @@ class Decoder:
         """
         try:
             events = self._codecs[codec_name].events(row)
+        except (MemoryError, RecursionError):
+            raise  # The reader's own limits say nothing of the batch.
         except Exception as error:
             raise BatchDamaged(f"a row is not {codec_name}: {error}") from error
         if len(events) != row.number:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from time import monotonic
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -13,10 +15,10 @@ from turbo_queue.batch import Batch, Cursor
 from turbo_queue.batch_file import BatchFormat
 from turbo_queue.candidates import Candidates
 from turbo_queue.codec import Decoder, codec_named
-from turbo_queue.errors import BatchDamaged, FolderFailed, QueueClosed, QueueEmpty
+from turbo_queue.errors import BatchDamaged, BatchSettled, FolderFailed, QueueClosed, QueueEmpty
 from turbo_queue.exits import AtExit
 from turbo_queue.folder import Folder, Held
-from turbo_queue.forks import watch
+from turbo_queue.forks import Handle, watch
 from turbo_queue.names import BatchName
 from turbo_queue.owners import CONSUMER, Owner
 from turbo_queue.recovery import RECOVERY_EVERY_S, recover, recover_in_turn
@@ -98,10 +100,12 @@ class Consumer:
             FolderFailed: the system refuses something in the folder.
         """
         while True:
+            until = monotonic() + timeout
             if cursor := self._get_cursor(timeout):
                 yield from cursor.events
                 self._advance(cursor)
             else:
+                sleep(max(until - monotonic(), 0))  # A queue that is closed says so at once.
                 yield None
 
     def acknowledge(self) -> None:
@@ -180,14 +184,11 @@ class Consumer:
     def after_fork(self) -> None:
         """Begin anew in a child of `fork`, without the batches that the parent has taken."""
         self._lock = threading.Lock()  # Another thread may have held it.
-        if not self._is_open:
-            return
-        self._is_open = False
-        for batch in self._batches:
-            batch.leave_to_parent()
-        self._owner.leave_to_parent()
-        self._ready.close()
-        self._room.close()
+        if self._is_open:
+            self._is_open = False  # The next use opens it again; that may be in a grandchild.
+            parts: list[Handle] = [*self._cursors, *self._batches, self._ready, self._room]
+            for part in parts:
+                part.after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -198,22 +199,28 @@ class Consumer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:  # Ctrl-C and its like are no failure of the event.
-            self.give_back(error if isinstance(error, Exception) else None)
-        self.close()
+        try:
+            if error is not None:  # Ctrl-C and its like are no failure of the event.
+                self.give_back(error if isinstance(error, Exception) else None)
+        finally:
+            self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Consumer cannot be pickled; send its Queue, and make one there")
 
     def _open(self) -> None:
-        self._format = BatchFormat()
+        with ExitStack() as undo:
+            self._format = BatchFormat()
+            self._ready = self._folder.bell("ready")
+            undo.callback(self._ready.close)
+            self._room = self._folder.bell("room")
+            undo.callback(self._room.close)
+            self._owner = Owner(self._folder, CONSUMER)
+            undo.pop_all()
         self._candidates = Candidates()
         self._mine = _Mine()
-        self._cursors: set[Cursor] = set()
+        self._cursors: dict[Cursor, threading.Thread] = {}
         self._batches: set[Batch] = set()
-        self._ready = self._folder.bell("ready")
-        self._room = self._folder.bell("room")
-        self._owner = Owner(self._folder, CONSUMER)
         self._at_exit = AtExit(lambda: self._close(is_finished=False))
         self._recover_at = 0.0
         self._is_open = True
@@ -227,14 +234,25 @@ class Consumer:
                 return  # Inherited by `fork`, and not used since.
             self._is_open = False
             mine, self._mine.cursor = self._mine.cursor, None
-        for cursor in self._cursors:
-            cursor.settle(is_finished=is_finished and cursor is mine)
-        for batch in list(self._batches):
-            batch.give_back()
+            cursors, batches = list(self._cursors), list(self._batches)
+        failures: list[Exception] = []
+        steps: list[Callable[[], None]] = [
+            partial(cursor.settle, is_finished=is_finished and cursor is mine) for cursor in cursors
+        ]
+        steps += [batch.give_back for batch in batches]
+        for step in steps:
+            try:
+                step()
+            except BatchSettled:
+                pass  # By its cursor, or by the thread that works on it.
+            except FolderFailed as error:
+                failures.append(error)
         self._owner.close()
         self._ready.close()
         self._room.close()
         self._at_exit.cancel()
+        if failures:
+            raise failures[0]
 
     def _get_cursor(self, timeout: float | None) -> Cursor | None:
         """This thread's place in its batch, or one in the next batch; None if there is none."""
@@ -243,7 +261,7 @@ class Consumer:
                 self._check_open()
         if self._mine.cursor is None and (batch := self.take(timeout=timeout)):
             cursor = Cursor(batch, self._settings.checkpoint)
-            self._cursors.add(cursor)
+            self._cursors[cursor] = threading.current_thread()
             self._mine.cursor = cursor
         return self._mine.cursor
 
@@ -251,32 +269,37 @@ class Consumer:
         """This thread's place in its batch, which it leaves."""
         cursor, self._mine.cursor = self._mine.cursor, None
         if cursor:
-            self._cursors.discard(cursor)
+            self._cursors.pop(cursor, None)
         return cursor
 
     def _advance(self, cursor: Cursor) -> None:
         """Go on in this thread's batch, of which all that was given is finished by now."""
         if cursor is not self._mine.cursor:
-            return  # It was given back meanwhile.
+            return  # It was given back meanwhile, or this is a child of `fork`.
         try:
             if cursor.advance():
                 return
             cursor.batch.acknowledge()
         except BatchDamaged as error:
             cursor.batch.set_aside(error.reason)
+        except BatchSettled:
+            pass  # Another thread closed the consumer; the next call says so.
         self._take_cursor()
 
     def _claim_next(self, now: float) -> Batch | None:
+        """The oldest batch that can be had; None after one new listing of the folder."""
+        is_listed = False
         while True:
             text = self._candidates.take(now)
-            is_new_listing = text is None
             if text is None:
+                if is_listed:
+                    return None
+                is_listed = True
                 self._ready.silence()  # Before the look: a batch that comes after it rings again.
                 names = self._folder.names(State.READY)
-                self._candidates.renew(names, now, monotonic() - now)
-                text = self._candidates.take(now)
-            if text is None:
-                return None
+                now_listed = monotonic()
+                self._candidates.renew(names, now_listed, now_listed - now)
+                continue
             name = BatchName.parse(text)
             if name is None:
                 self._folder.set_aside(text, "its name is not that of a batch")
@@ -287,7 +310,7 @@ class Consumer:
                 continue
             self._candidates.was_there()
             self._room.ring()
-            if is_new_listing and self._candidates.left:
+            if is_listed and self._candidates.left:
                 self._ready.ring()  # The silence above took the rings of the others, too.
             if batch := self._read(held):
                 return batch
@@ -297,11 +320,16 @@ class Consumer:
             contents = self._format.read(self._folder.read(held))
             self._decoder.check(contents.codec)
         except BatchDamaged as error:
-            self._folder.set_aside(str(held.name), error.reason)
-            held.release()
+            try:
+                self._folder.set_aside(str(held.name), error.reason)
+            finally:
+                held.release()
             return None
         except BaseException:
-            return_unharmed(self._folder, held)
+            try:
+                return_unharmed(self._folder, held)
+            finally:
+                held.release()
             raise
         batch = Batch(
             self._folder,
@@ -322,8 +350,12 @@ class Consumer:
             self._ready.ring()
 
     def _recover(self) -> None:
+        """Take over what dead processes left, and what threads of this one did that have ended."""
         self._recover_at = monotonic() + RECOVERY_EVERY_S
         try:
+            for cursor in [one for one, thread in self._cursors.items() if not thread.is_alive()]:
+                del self._cursors[cursor]
+                cursor.settle(is_finished=False)
             recovered = recover_in_turn(self._folder, self._format, self._settings.max_failures)
         except FolderFailed as error:
             logger.warning("dead owners' batches are not taken over yet: %s", error)
@@ -343,9 +375,10 @@ class Consumer:
             return False
         if self._stop_when_empty:
             return True
-        # The batches of others may come back, if those die.
-        others = set(self._folder.names(State.CHOSEN)) - mine
-        return not others and not self._folder.count(State.LOADING)
+        # The batches of others may come back, if those die. Two looks, because a listing may miss
+        # a batch that is renamed meanwhile.
+        states = (State.READY, State.CHOSEN, State.LOADING)
+        return not any(set(self._folder.names(*states)) - mine for _ in range(2))
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -16,6 +16,7 @@ TurboQueueError
 
 from __future__ import annotations
 
+import errno
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,6 +145,14 @@ class FolderRefused(FolderFailed):
     def __str__(self) -> str:
         """The reason and the folder, without an error number."""
         return f"{self.strerror}: {self.filename!r}"
+
+
+class NameTaken(FolderFailed):
+    """A foreign file has the name that a batch should get; neither is touched."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        OSError.__init__(self, errno.EEXIST, "another file has the name of this batch", path)
 
 
 def _restore_os(

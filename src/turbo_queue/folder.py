@@ -15,38 +15,53 @@ import errno
 import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from turbo_queue.batch_file import PROGRESS_OFFSET, progress
+from turbo_queue.batch_file import PROGRESS_BYTES, PROGRESS_OFFSET, progress
 from turbo_queue.bells import Bell
-from turbo_queue.errors import FolderFailed, FolderRefused, reporting
+from turbo_queue.errors import (
+    BatchDamaged,
+    FolderFailed,
+    FolderRefused,
+    NameTaken,
+    reporting,
+)
 from turbo_queue.filesystems import network_filesystem
-from turbo_queue.locks import create_locked, lock
+from turbo_queue.locks import create_locked, leads_to, lock, open_to_lock, release
 from turbo_queue.names import BatchName
 from turbo_queue.states import State, check_move
 
 logger = logging.getLogger(__name__)
 
-_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: What opening a name says when it is a link, a folder, a socket, or somebody else's.
+_NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
 
-#: What opening a name says when it is a link, a folder, or a socket: not a file of ours.
-_NOT_A_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
+#: No batch file is larger: SQLite builds them in memory, where a database ends at 1 GiB.
+_LARGEST_FILE_BYTES = 1024**3
 
 #: How the file of a batch that is being rewritten begins.
 _NEW = ".new_"
 
+#: How much of a name is kept in `bad/`, where more is added to it; names have up to 255 bytes.
+_BAD_NAME_CHARACTERS = 100
+
 
 @dataclass(slots=True)
 class Held:
-    """A batch file that this process owns: its lock is held as long as the descriptor is open."""
+    """A batch file that this process owns: its lock is held until it is released."""
 
     name: BatchName
     descriptor: int
+    is_released: bool = False
 
     def release(self) -> None:
-        """Give up the lock."""
-        os.close(self.descriptor)
+        """Give up the lock; does nothing the second time."""
+        if not self.is_released:
+            self.is_released = True
+            release(self.descriptor)
 
 
 class Folder:
@@ -104,13 +119,13 @@ class Folder:
         with reporting("opening a bell", path):
             return Bell(path)
 
-    def names(self, state: State) -> list[str]:
-        """The names of the files in this state, oldest first; foreign names among them.
+    def names(self, *states: State) -> list[str]:
+        """The names of the files in these states, oldest first; foreign names among them.
 
         Raises:
             FolderFailed: the folder cannot be read.
         """
-        start = f"{state.value}_"
+        start = tuple(f"{state.value}_" for state in states)
         with reporting("listing the folder", self.path):
             return sorted(name for name in os.listdir(self._root) if name.startswith(start))  # noqa: PTH208
 
@@ -143,37 +158,44 @@ class Folder:
         path = self._path_of(name)
         with reporting("beginning a batch", path):
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
+                descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 return None
-        held = Held(name, descriptor)
         # Between the two calls recovery may have taken the file for a dead producer's.
-        if not lock(descriptor) or os.fstat(descriptor).st_nlink == 0:
-            held.release()
-            return None
-        return held
+        if lock(descriptor) and leads_to(path, descriptor):
+            return Held(name, descriptor)
+        release(descriptor)
+        return None
 
     def publish(self, held: Held, data: bytes) -> None:
-        """Write a batch, make it ready and give up its lock. When this fails, its file is gone.
+        """Write a batch, make it ready and give up its lock.
+
+        Whatever is raised, the lock is free afterwards, and `held.name` tells whether the batch is
+        ready, or its file is gone.
 
         Raises:
-            FolderFailed: the disk is full, or the system refuses something else.
+            FolderFailed: the disk is full, or the system refuses something else. If the batch is
+                ready nonetheless, its name may not survive a loss of power.
         """
         try:
             with reporting("writing a batch", self._path_of(held.name)):
                 _write_all(held.descriptor, data)
                 if self._fsync:
                     os.fsync(held.descriptor)
-            self.move(held, State.READY)
-        except FolderFailed:
+            with self._names_on_disk() if self._fsync else nullcontext():
+                self.move(held, State.READY)
+        except BaseException:
             self.abandon(held)
             raise
         held.release()
 
     def abandon(self, held: Held) -> None:
-        """Remove the file of a batch that was begun and will not be published."""
+        """Remove the file of a batch that was begun, if it has not become ready; free its lock."""
+        ready = held.name.to(State.READY)
         try:
-            if held.name.state is State.LOADING:
+            if leads_to(self._path_of(ready), held.descriptor):
+                held.name = ready  # Something was raised between the rename and its note.
+            else:
                 os.ftruncate(held.descriptor, 0)  # Recovery may not find it whole.
                 os.unlink(self._path_of(held.name))  # noqa: PTH108 - a Path costs more
         except OSError:
@@ -193,12 +215,15 @@ class Folder:
             return None
         try:
             self.move(held, State.CHOSEN)
-        except FolderFailed as error:
+        except NameTaken as error:
+            self.set_aside(str(name), str(error))
+        except BaseException:
             held.release()
-            if error.errno == errno.ENOENT:
-                return None
             raise
-        return held
+        else:
+            return held
+        held.release()
+        return None
 
     def own(self, name: BatchName) -> Held | None:
         """Take the lock of a batch that nobody alive owns; None if there is no such batch.
@@ -208,21 +233,25 @@ class Folder:
         """
         path = self._path_of(name)
         try:
-            descriptor = os.open(path, os.O_RDWR | _OPEN)
+            descriptor = open_to_lock(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno in _NOT_A_FILE:
-                self.set_aside(str(name), "it is no regular file")
+            if error.errno in _NOT_OURS:
+                self.set_aside(str(name), f"it is no file of this user's: {error.strerror}")
                 return None
             raise FolderFailed("taking a batch", path, error) from error
         held = Held(name, descriptor)
-        if lock(descriptor):
-            status = os.fstat(descriptor)
-            if status.st_nlink == 1 and stat.S_ISREG(status.st_mode) and _is_ours(status):
-                return held
-            if status.st_nlink:  # Without a name, it is a batch that was finished just now.
+        try:
+            # It may have been moved on and released since it was opened.
+            if lock(descriptor) and leads_to(path, descriptor):
+                status = os.fstat(descriptor)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and _is_ours(status):
+                    return held
                 self.set_aside(str(name), "it is no regular file of this user's with one name")
+        except BaseException:
+            held.release()
+            raise
         held.release()
         return None
 
@@ -232,10 +261,17 @@ class Folder:
             os.pwrite(held.descriptor, progress(done), PROGRESS_OFFSET)
 
     def remove(self, held: Held) -> None:
-        """Remove a batch that is finished, and give up its lock."""
+        """Remove a batch that is finished, and give up its lock.
+
+        Raises:
+            FolderFailed: it cannot be removed; it is still held.
+        """
         path = self._path_of(held.name)
         with reporting("removing a batch", path):
-            os.unlink(path)  # noqa: PTH108 - a Path costs more than the call
+            try:
+                os.unlink(path)  # noqa: PTH108 - a Path costs more than the call
+            except FileNotFoundError:
+                pass  # Somebody removed it by hand.
         held.release()
 
     # Both
@@ -244,6 +280,7 @@ class Folder:
         """The bytes of a batch file.
 
         Raises:
+            BatchDamaged: there are more than a batch has.
             FolderFailed: they cannot be read.
         """
         with reporting("reading a batch", self._path_of(held.name)):
@@ -253,19 +290,28 @@ class Folder:
         """The bytes of a batch that may be another's; None if it is gone or no file.
 
         Raises:
+            BatchDamaged: there are more than a batch has.
             FolderFailed: they cannot be read.
         """
-        path = self._path_of(name)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | _OPEN)
-        except FileNotFoundError:
+        descriptor = self._open_to_look(name)
+        if descriptor is None:
             return None
-        except OSError as error:
-            if error.errno in _NOT_A_FILE:
-                return None
-            raise FolderFailed("reading a batch", path, error) from error
         try:
-            return _read_all(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+            return _read_all(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def progress_of(self, name: BatchName) -> int:
+        """How many events of a batch are finished that may be another's; 0 if it is gone.
+
+        Raises:
+            FolderFailed: it cannot be read.
+        """
+        descriptor = self._open_to_look(name)
+        if descriptor is None:
+            return 0
+        try:
+            return int.from_bytes(os.pread(descriptor, PROGRESS_BYTES, PROGRESS_OFFSET), "big")
         finally:
             os.close(descriptor)
 
@@ -273,15 +319,17 @@ class Folder:
         """Give a held batch another state.
 
         Raises:
+            NameTaken: there is another file of that name, which is left as it is.
             FolderFailed: the system refuses; the batch is where it was.
         """
         check_move(held.name.state, state)
-        before, after = held.name, held.name.to(state)
-        with reporting(f"making a batch {state.value}", self._path_of(before)):
-            os.rename(self._path_of(before), self._path_of(after))  # noqa: PTH104 - as above
-            held.name = after
-            if self._fsync:
-                self._sync_names()
+        after = held.name.to(state)
+        before_path, after_path = self._path_of(held.name), self._path_of(after)
+        with reporting(f"making a batch {state.value}", before_path):
+            if os.path.lexists(after_path):  # rename() would replace it.
+                raise NameTaken(after_path)
+            os.rename(before_path, after_path)  # noqa: PTH104 - a Path costs more than the call
+        held.name = after
 
     def rewrite(self, held: Held, data: bytes) -> None:
         """Put other contents in a held batch's place, in one step.
@@ -297,23 +345,31 @@ class Folder:
                 if self._fsync:
                     os.fsync(descriptor)
                 os.replace(path, self._path_of(held.name))  # noqa: PTH105 - as above
-            except OSError:
-                os.close(descriptor)
+            except BaseException:
+                release(descriptor)
                 Path(path).unlink(missing_ok=True)
                 raise
-        held.release()
+        release(held.descriptor)
         held.descriptor = descriptor
 
     def set_aside(self, name: str, reason: str) -> None:
-        """Move something that is no batch into `bad/`, with a text that says why."""
-        place = self._free_place(name)
+        """Move something that is no batch into `bad/`, with a text that says why.
+
+        Raises:
+            FolderFailed: the system refuses; the file is where it was.
+        """
+        path = self.path / name
+        with reporting("setting a file aside", path):
+            self.bad.mkdir(mode=0o700, exist_ok=True)
+            place = self._free_place(name[:_BAD_NAME_CHARACTERS])
+            try:
+                path.rename(place)
+            except FileNotFoundError:
+                return  # Another process was faster.
         try:
-            os.rename(f"{self._root}/{name}", place)  # noqa: PTH104 - as above
-        except FileNotFoundError:
-            return  # Another process was faster.
-        except OSError as error:
-            raise FolderFailed("setting a file aside", f"{self._root}/{name}", error) from error
-        place.with_name(f"{place.name}.reason.txt").write_text(f"{reason}\n")
+            place.with_name(f"{place.name}.reason.txt").write_text(f"{reason}\n")
+        except OSError:
+            pass  # The log has it, too.
         logger.warning(
             "set aside %r in %s: %s",
             name,
@@ -323,24 +379,50 @@ class Folder:
         )
 
     def sweep(self) -> None:
-        """Remove what a process left that died while it rewrote a batch."""
-        for name in os.listdir(self._root):  # noqa: PTH208 - as above
-            if name.startswith(_NEW):
-                self.discard(self.path / name)
+        """Remove what a process left that died while it rewrote a batch.
 
-    def discard(self, path: Path) -> None:
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        with reporting("listing the folder", self.path):
+            left = [name for name in os.listdir(self._root) if name.startswith(_NEW)]  # noqa: PTH208
+        for name in left:
+            if BatchName.parse(name.removeprefix(_NEW)):
+                self._discard(self.path / name)
+
+    def _discard(self, path: Path) -> None:
         """Remove a file of the queue's own, no batch, unless somebody holds its lock."""
         try:
-            descriptor = os.open(path, os.O_RDWR | _OPEN)
+            descriptor = open_to_lock(path, os.O_RDWR)
         except OSError:
             return
-        if lock(descriptor):
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            if lock(descriptor) and leads_to(path, descriptor):
+                path.unlink(missing_ok=True)
+        except OSError:
+            pass  # The next recovery tries again.
+        finally:
+            release(descriptor)
 
     def forget(self, path: Path) -> None:
         """Remove an owner's sign of life."""
         path.unlink(missing_ok=True)
+
+    def _open_to_look(self, name: BatchName) -> int | None:
+        path = self._path_of(name)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                return None
+            raise FolderFailed("reading a batch", path, error) from error
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def _path_of(self, name: BatchName) -> str:
         return f"{self._root}/{name}"
@@ -353,11 +435,18 @@ class Folder:
             place = self.bad / f"{name}.{number}"
         return place
 
-    def _sync_names(self) -> None:
-        """Make renames durable: a name lives in the folder, not in the file (fsync(2))."""
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    @contextmanager
+    def _names_on_disk(self) -> Iterator[None]:
+        """Make the renames of this block durable: a name lives in the folder (fsync(2)).
+
+        The folder is opened first, so that a lack of descriptors comes before anything is renamed.
+        """
+        with reporting("opening the folder", self.path):
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            yield
+            with reporting("writing the folder to disk", self.path):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -384,6 +473,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _read_all(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
+    if size > _LARGEST_FILE_BYTES:
+        raise BatchDamaged(f"{size:,} bytes are more than a batch has")
     data = os.pread(descriptor, size, 0)
     while len(data) < size:  # A read gives 2 GiB at most, and may be cut by a signal.
         more = os.pread(descriptor, size - len(data), len(data))

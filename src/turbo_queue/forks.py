@@ -9,12 +9,14 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
+from turbo_queue.locks import close_inherited
+
 
 class Handle(Protocol):
     """Something that must begin anew in a child of `fork`."""
 
     def after_fork(self) -> None:
-        """Close what was inherited, without unlocking it. Called in the child, by one thread."""
+        """Forget what is the parent's; its locked files are closed. Called in the child."""
 
 
 _handles: WeakSet[Handle] = WeakSet()
@@ -31,5 +33,6 @@ def watch(handle: Handle) -> None:
 
 
 def _in_child() -> None:
+    close_inherited()
     for handle in list(_handles):
         handle.after_fork()

@@ -1,8 +1,9 @@
 """Who owns a file: whoever holds its `flock`, which the kernel frees when the holder dies.
 
 Neither a process id nor an age can tell a dead owner from a stopped one; this lock can. It belongs
-to the open file, so it follows the file through renames, and a child of `fork` shares it: what a
-child inherits must be closed there, never unlocked (see `forks`).
+to the open file, so it follows the file through renames, and a child of `fork` shares it. So a
+lock is always given up by unlocking, which counts for all who share it, and a child closes at
+once, without unlocking, whatever its parent had opened to lock (see `forks`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,31 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from time import monotonic, sleep
+
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: The descriptors of this process that hold a lock, or are about to.
+_open: set[int] = set()
+
+
+def open_to_lock(path: Path | str, flags: int) -> int:
+    """Open a file that may be locked then; links are not followed.
+
+    Args:
+        path: The file.
+        flags: As for `os.open`; a new file is its owner's alone.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    descriptor = os.open(path, flags | _FLAGS, 0o600)
+    _open.add(descriptor)
+    return descriptor
 
 
 def lock(descriptor: int) -> bool:
-    """Take the lock of an open file; False if another holds it."""
+    """Take the lock of a file that was opened for it; False if another holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -21,25 +43,50 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def wait_for_lock(descriptor: int) -> None:
-    """Take the lock of an open file, as soon as its holder lets go."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+def lock_soon(descriptor: int, timeout_s: float) -> bool:
+    """Take the lock of a file that others hold for moments only; False if it was not free."""
+    end = monotonic() + timeout_s
+    while not lock(descriptor):
+        if monotonic() > end:
+            return False
+        sleep(0.001)  # There is no flock() with a time limit.
+    return True
+
+
+def release(descriptor: int) -> None:
+    """Give up the lock, if it is held, and close the file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    _open.discard(descriptor)
+    os.close(descriptor)
 
 
 def create_locked(path: Path | str) -> int:
-    """The descriptor of an empty file with its lock held; what a dead process left there goes."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    """The descriptor of an empty file with its lock held; what a dead process left there goes.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
     while True:
-        descriptor = os.open(path, flags, 0o600)
-        if lock(descriptor) and os.fstat(descriptor).st_nlink:
+        descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT)
+        if lock(descriptor) and leads_to(path, descriptor):
+            os.ftruncate(descriptor, 0)
             return descriptor
-        os.close(descriptor)  # Somebody took it for a dead one's, and was about to remove it.
+        release(descriptor)  # Somebody took it for a dead one's, and was about to remove it.
+
+
+def leads_to(path: Path | str, descriptor: int) -> bool:
+    """Whether this name is still the name of the open file."""
+    try:
+        named = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a Path costs more
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
 
 
 def is_owned(path: Path) -> bool:
     """Whether somebody who lives holds the lock of this file. A file that is gone has no owner."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_to_lock(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
@@ -47,5 +94,12 @@ def is_owned(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(descriptor)
+        release(descriptor)
     return False
+
+
+def close_inherited() -> None:
+    """In a child of `fork`: close what its parent had opened to lock; the locks stay its own."""
+    for descriptor in _open:
+        os.close(descriptor)
+    _open.clear()

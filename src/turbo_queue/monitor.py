@@ -7,8 +7,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from turbo_queue.batch_file import PROGRESS_BYTES, PROGRESS_OFFSET, BatchFormat
-from turbo_queue.errors import BatchDamaged
+from turbo_queue.batch_file import BatchFormat
+from turbo_queue.errors import BatchDamaged, FolderFailed
 from turbo_queue.folder import Folder
 from turbo_queue.locks import is_owned
 from turbo_queue.names import BatchName
@@ -110,16 +110,14 @@ class Monitor:
         )
 
     def _unfinished(self, name: BatchName) -> int:
-        path = self._folder.path / str(name)
         try:
             if name.identity not in self._events:
                 data = self._folder.peek(name)
                 self._events[name.identity] = self._format.read(data).events if data else 0
-            with path.open("rb") as file:
-                done = os.pread(file.fileno(), PROGRESS_BYTES, PROGRESS_OFFSET)
-        except (OSError, BatchDamaged):
-            return 0  # Finished just now, or foreign.
-        return max(self._events[name.identity] - int.from_bytes(done, "big"), 0)
+            done = self._folder.progress_of(name)
+        except (FolderFailed, BatchDamaged):
+            return 0  # Foreign.
+        return max(self._events[name.identity] - done, 0)
 
     def _has_owner(self, name: BatchName) -> bool:
         path = self._folder.path / str(name)

@@ -7,7 +7,10 @@ dead, its figures are added to the queue's totals and the file goes.
 from __future__ import annotations
 
 import logging
+import operator
 import os
+import re
+import stat
 import threading
 import uuid
 from dataclasses import dataclass
@@ -15,7 +18,15 @@ from pathlib import Path
 
 from turbo_queue.errors import reporting
 from turbo_queue.folder import Folder
-from turbo_queue.locks import create_locked, is_owned, lock, wait_for_lock
+from turbo_queue.locks import (
+    create_locked,
+    is_owned,
+    leads_to,
+    lock,
+    lock_soon,
+    open_to_lock,
+    release,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +34,14 @@ logger = logging.getLogger(__name__)
 PRODUCER, CONSUMER = "producer", "consumer"
 _KINDS = (PRODUCER, CONSUMER)
 
+#: The name of a sign of life: kind, process id, and something that no other has.
+_SIGN = re.compile(r"(producer|consumer)_[0-9]{1,10}_[0-9a-f]{32}", re.ASCII)
+
 _NUMBER_BYTES = 8
+_MOST = 2 ** (8 * _NUMBER_BYTES) - 1
+
+#: How long the totals are waited for; who holds them may have been stopped with SIGSTOP.
+_TOTALS_WAIT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,98 +63,132 @@ class Alive:
 
 
 class Owner:
-    """One producer's or consumer's sign of life, and its figures."""
+    """One producer's or consumer's sign of life, and its figures. For any thread."""
 
     def __init__(self, folder: Folder, kind: str) -> None:
         self._folder = folder
         self._path = folder.alive / f"{kind}_{os.getpid()}_{uuid.uuid4().hex}"
-        with reporting("making a sign of life", self._path):
-            self._descriptor = create_locked(self._path)
         self._events = self._batches = 0
         self._lock = threading.Lock()
+        self._is_closed = False
+        with reporting("making a sign of life", self._path):
+            self._descriptor = create_locked(self._path)
+        self._note()
 
     def count(self, events: int, batches: int = 1) -> None:
         """Count events, and the batches that they complete."""
         with self._lock:
             self._events += events
             self._batches += batches
-            os.pwrite(self._descriptor, _pack(self._events, self._batches), 0)
+            if not self._is_closed:
+                self._note()
 
     def close(self) -> None:
         """Add the figures to the totals, and go."""
-        try:
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
             _settle(self._folder, self._path, self._descriptor)
-        except OSError as error:  # Figures are no reason to fail; recovery will add them.
-            logger.warning("the figures of %s are not added yet: %s", self._path, error)
-        os.close(self._descriptor)
+            release(self._descriptor)
 
-    def leave_to_parent(self) -> None:
-        """Close what a child of `fork` has inherited."""
-        os.close(self._descriptor)
+    def _note(self) -> None:
+        try:
+            os.pwrite(self._descriptor, _pack(self._events, self._batches), 0)
+        except OSError as error:  # Figures are no reason to stop.
+            logger.warning("figures cannot be noted: %s", error)
 
 
 def settle_dead(folder: Folder) -> None:
-    """Add the figures of dead owners to the totals."""
-    for path in folder.alive.iterdir():
+    """Add the figures of dead owners to the totals.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
+    for path in _signs(folder):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_to_lock(path, os.O_RDWR)
         except OSError:
-            continue
-        if lock(descriptor) and os.fstat(descriptor).st_nlink:
-            _settle(folder, path, descriptor)
-        os.close(descriptor)
+            continue  # It has gone by itself, or is not ours.
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            if is_file and lock(descriptor) and leads_to(path, descriptor):
+                _settle(folder, path, descriptor)
+        finally:
+            release(descriptor)
 
 
 def living(folder: Folder) -> list[Alive]:
-    """The producers and consumers that live, by kind and process id."""
+    """The producers and consumers that live, by kind and process id.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
     alive = []
-    for path in folder.alive.iterdir():
-        kind, pid, _ = (*path.name.split("_"), "", "")[:3]
-        if kind in _KINDS and pid.isdecimal() and is_owned(path):
-            alive.append(Alive(kind, int(pid)))
+    for path in _signs(folder):
+        kind, pid, _ = path.name.split("_")
+        with reporting("looking for owners", path):
+            if is_owned(path):
+                alive.append(Alive(kind, int(pid)))
     return sorted(alive, key=lambda owner: (owner.kind, owner.pid))
 
 
 def traffic(folder: Folder) -> Traffic:
-    """All that has gone in and out: the totals and the figures that are not in them yet."""
+    """All that has gone in and out: the totals and the figures that are not in them yet.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
     figures = dict.fromkeys(_KINDS, (0, 0))
-    try:
-        totals = _unpack(folder.totals.read_bytes())
-    except FileNotFoundError:
-        totals = (0,) * 4
-    for path in folder.alive.iterdir():
+    for path in _signs(folder):
         kind = path.name.partition("_")[0]
-        if kind in figures:
-            try:
-                events, batches = _unpack(path.read_bytes(), 2)
-            except FileNotFoundError:
-                continue
-            figures[kind] = (figures[kind][0] + events, figures[kind][1] + batches)
+        events, batches = _figures_in(path, 2)
+        figures[kind] = (figures[kind][0] + events, figures[kind][1] + batches)
+    totals = _figures_in(folder.totals, 4)
     added = [*figures[PRODUCER], *figures[CONSUMER]]
     return Traffic(*(total + more for total, more in zip(totals, added, strict=True)))
 
 
+def _signs(folder: Folder) -> list[Path]:
+    """The signs of life in the folder, of owners that live or not; foreign files are passed."""
+    with reporting("looking for owners", folder.alive):
+        names = os.listdir(folder.alive)  # noqa: PTH208 - these are names
+    return [folder.alive / name for name in names if _SIGN.fullmatch(name)]
+
+
 def _settle(folder: Folder, path: Path, descriptor: int) -> None:
-    mine = _unpack(os.pread(descriptor, 2 * _NUMBER_BYTES, 0), 2)
-    producer = path.name.startswith(PRODUCER)
-    added = (*mine, 0, 0) if producer else (0, 0, *mine)
-    totals = os.open(folder.totals, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Add an owner's figures to the totals and remove its sign; it stays if that fails."""
     try:
-        wait_for_lock(totals)
-        before = _unpack(os.pread(totals, 4 * _NUMBER_BYTES, 0))
-        os.pwrite(totals, _pack(*(a + b for a, b in zip(before, added, strict=True))), 0)
-    finally:
-        os.close(totals)
-    folder.forget(path)
+        mine = _unpack(os.pread(descriptor, 2 * _NUMBER_BYTES, 0), 2)
+        producer = path.name.startswith(PRODUCER)
+        added = (*mine, 0, 0) if producer else (0, 0, *mine)
+        totals = open_to_lock(folder.totals, os.O_RDWR | os.O_CREAT)
+        try:
+            if not lock_soon(totals, _TOTALS_WAIT_S):
+                return  # Recovery will add them.
+            before = _unpack(os.pread(totals, 4 * _NUMBER_BYTES, 0), 4)
+            os.pwrite(totals, _pack(*map(operator.add, before, added)), 0)
+        finally:
+            release(totals)
+        folder.forget(path)
+    except OSError as error:  # Figures are no reason to stop.
+        logger.warning("the figures of %s are not added yet: %s", path, error)
+
+
+def _figures_in(path: Path, numbers: int) -> tuple[int, ...]:
+    try:
+        return _unpack(path.read_bytes(), numbers)
+    except OSError:
+        return (0,) * numbers
 
 
 def _pack(*numbers: int) -> bytes:
-    return b"".join(number.to_bytes(_NUMBER_BYTES, "big") for number in numbers)
+    return b"".join(min(number, _MOST).to_bytes(_NUMBER_BYTES, "big") for number in numbers)
 
 
-def _unpack(data: bytes, numbers: int = 4) -> tuple[int, ...]:
-    data = data.ljust(numbers * _NUMBER_BYTES, b"\0")
+def _unpack(data: bytes, numbers: int) -> tuple[int, ...]:
+    data = data[: numbers * _NUMBER_BYTES].ljust(numbers * _NUMBER_BYTES, b"\0")
     return tuple(
         int.from_bytes(data[at : at + _NUMBER_BYTES], "big")
-        for at in range(0, numbers * _NUMBER_BYTES, _NUMBER_BYTES)
+        for at in range(0, len(data), _NUMBER_BYTES)
     )

@@ -7,12 +7,13 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from itertools import islice
 from time import monotonic
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from turbo_queue.ageing import Ager
+from turbo_queue.ageing import RETRY_S, Ager
 from turbo_queue.batch_file import BatchFormat
 from turbo_queue.codec import EVENTS_PER_ROW, Row, codec_named
 from turbo_queue.encoding import Encoder
@@ -37,9 +38,6 @@ LINGER_PUBLICATIONS = 8
 
 #: How soon it is looked again whether consumers wait, while they are busy and a batch is not full.
 RECHECK_S = 0.005
-
-#: How soon a batch that could not be written is tried again without anybody asking for it.
-RETRY_S = 1.0
 
 #: How long a producer waits for room before it looks for itself; a bell wakes it earlier.
 ROOM_POLL_S = 0.1
@@ -181,16 +179,12 @@ class Producer:
     def after_fork(self) -> None:
         """Begin anew in a child of `fork`, with nothing of what the parent had put."""
         self._lock = threading.Lock()  # Another thread may have held it.
-        if not self._is_open:
-            return
-        self._is_open = False  # The next use opens it again; that may be in a grandchild.
-        self._loading.clear()
-        if self._held:
-            self._held.release()
+        if self._is_open:
+            self._is_open = False  # The next use opens it again; that may be in a grandchild.
+            self._loading.clear()
             self._held = None
-        self._owner.leave_to_parent()
-        self._ready.close()
-        self._room.close()
+            self._ready.after_fork()
+            self._room.after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -207,10 +201,14 @@ class Producer:
         raise TypeError("a Producer cannot be pickled; send its Queue, and make one there")
 
     def _open(self) -> None:
-        self._format = BatchFormat()
-        self._ready = self._folder.bell("ready")
-        self._room = self._folder.bell("room")
-        self._owner = Owner(self._folder, PRODUCER)
+        with ExitStack() as undo:
+            self._format = BatchFormat()
+            self._ready = self._folder.bell("ready")
+            undo.callback(self._ready.close)
+            self._room = self._folder.bell("room")
+            undo.callback(self._room.close)
+            self._owner = Owner(self._folder, PRODUCER)
+            undo.pop_all()
         self._ager = Ager(self._age)
         self._at_exit = AtExit(self.close)
         sigterm_exits.use()
@@ -242,23 +240,29 @@ class Producer:
         now = monotonic()
         if is_first:
             self._first_at = now
-        if loading.is_full or (is_first and self._may_publish_early(now)):
-            try:
+        try:
+            if loading.is_full or (is_first and self._may_publish_early(now)):
                 self._publish()
-            except FolderFailed:
+            elif is_first:
+                self._ager.arm(min(self._linger_s, self._settings.max_batch_age))
+        except BaseException:
+            if loading.events:  # They are not ready, and shall not be.
                 loading.take_back(rows)
-                raise
-        elif is_first:
-            self._ager.arm(min(self._linger_s, self._settings.max_batch_age))
+            raise
         return True
 
     def _publish(self) -> None:
-        """Write the batch and make it ready; when this fails, the events stay as they are."""
+        """Write the batch and make it ready; when that fails, the events stay as they are."""
         before = monotonic()
-        held, self._held = self._begin(), None
         events = self._loading.events
-        self._folder.publish(held, self._format.write(self._loading.contents()))
-        self._loading.clear()
+        data = self._format.write(self._loading.contents())
+        held, self._held = self._begin(), None
+        try:
+            self._folder.publish(held, data)
+        finally:
+            if held.name.state is State.READY:
+                self._loading.clear()
+            held.release()
         self._ready.ring()
         self._owner.count(events)
         self._published_at = monotonic()

@@ -12,15 +12,18 @@ import time
 from dataclasses import dataclass
 
 from turbo_queue.batch_file import BatchFormat
-from turbo_queue.errors import BatchDamaged, reporting
+from turbo_queue.errors import BatchDamaged, FolderFailed, NameTaken, reporting
 from turbo_queue.folder import Folder, Held
-from turbo_queue.locks import lock
+from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.names import BatchName
 from turbo_queue.owners import settle_dead
 from turbo_queue.settlement import return_failed
 from turbo_queue.states import State
 
 logger = logging.getLogger(__name__)
+
+#: After so long, recovery does not wait for whoever has its turn: SIGSTOP may have stopped it.
+STOPPED_AFTER_S = 5.0
 
 #: How often the folder is searched for dead owners' batches, by all consumers together. A batch
 #: is to be back within a second.
@@ -48,23 +51,17 @@ class Recovered:
 
 
 def recover(folder: Folder, batch_format: BatchFormat, max_failures: int) -> Recovered:
-    """Take over all that dead owners left.
+    """Take over all that dead owners left. What the system refuses is logged, and left for later.
 
     Raises:
-        FolderFailed: the system refuses.
+        FolderFailed: the folder cannot be read.
     """
     recovered = Recovered()
-    for state in (State.CHOSEN, State.LOADING):
-        for text in folder.names(state):
-            name = BatchName.parse(text)
-            if name is None:
-                folder.set_aside(text, "its name is not that of a batch")
-                recovered.set_aside += 1
-            elif held := folder.own(name):
-                if state is State.CHOSEN:
-                    _take_over(folder, held, batch_format, max_failures, recovered)
-                else:
-                    _salvage(folder, held, batch_format, recovered)
+    for text in folder.names(State.CHOSEN, State.LOADING):
+        try:
+            _recover_file(folder, text, batch_format, max_failures, recovered)
+        except FolderFailed as error:
+            logger.warning("%s is not recovered yet: %s", text, error)
     folder.sweep()
     settle_dead(folder)
     if recovered:
@@ -78,18 +75,46 @@ def recover_in_turn(folder: Folder, batch_format: BatchFormat, max_failures: int
     Raises:
         FolderFailed: the system refuses.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with reporting("taking recovery's turn", folder.recovery):
-        turn = os.open(folder.recovery, flags, 0o600)
+        turn = open_to_lock(folder.recovery, os.O_RDWR | os.O_CREAT)
     try:
         # A clock that was set back gives a negative age, which is no reason to wait for it.
         age_s = time.time() - os.fstat(turn).st_mtime
-        if 0 <= age_s < RECOVERY_EVERY_S or not lock(turn):
+        if 0 <= age_s < RECOVERY_EVERY_S:
+            return Recovered()
+        if not lock(turn) and 0 <= age_s < STOPPED_AFTER_S:
             return Recovered()
         os.utime(turn)
         return recover(folder, batch_format, max_failures)
     finally:
-        os.close(turn)
+        release(turn)
+
+
+def _recover_file(
+    folder: Folder,
+    text: str,
+    batch_format: BatchFormat,
+    max_failures: int,
+    recovered: Recovered,
+) -> None:
+    name = BatchName.parse(text)
+    if name is None:
+        folder.set_aside(text, "its name is not that of a batch")
+        recovered.set_aside += 1
+        return
+    held = folder.own(name)
+    if held is None:
+        return
+    try:
+        if name.state is State.CHOSEN:
+            _take_over(folder, held, batch_format, max_failures, recovered)
+        else:
+            _salvage(folder, held, batch_format, recovered)
+    except (BatchDamaged, NameTaken) as error:
+        folder.set_aside(str(held.name), f"a process died while it had this: {error}")
+        recovered.set_aside += 1
+    finally:
+        held.release()
 
 
 def _take_over(
@@ -100,11 +125,7 @@ def _take_over(
     recovered: Recovered,
 ) -> None:
     """Give back the batch of a dead consumer, or bury it if it has killed too many."""
-    try:
-        contents = batch_format.read(folder.read(held))
-    except BatchDamaged as error:
-        _set_aside(folder, held, error.reason, recovered)
-        return
+    contents = batch_format.read(folder.read(held))
     if contents.done == contents.events:
         folder.remove(held)  # Its consumer died between the last event and the removal.
         return
@@ -121,17 +142,6 @@ def _salvage(folder: Folder, held: Held, batch_format: BatchFormat, recovered: R
     if not data:
         folder.remove(held)
         return
-    try:
-        batch_format.read(data)
-    except BatchDamaged as error:
-        _set_aside(folder, held, f"its producer died while it was written: {error}", recovered)
-        return
+    batch_format.read(data)
     folder.move(held, State.READY)
-    held.release()
     recovered.published += 1
-
-
-def _set_aside(folder: Folder, held: Held, reason: str, recovered: Recovered) -> None:
-    folder.set_aside(str(held.name), reason)
-    held.release()
-    recovered.set_aside += 1

@@ -197,9 +197,12 @@ def test_a_full_disk_that_is_freed_is_written_to_without_being_asked(small_disk:
 def test_dead_owners_batches_are_given_back_on_a_full_disk(small_disk: Path) -> None:
     queue = Queue(small_disk / "queue")
     fill(queue, [1, 2, 3])
-    consumer = queue.consumer()
-    consumer.get()
-    consumer.after_fork()  # As if it was killed: its descriptors are closed, and no more.
+    child = os.fork()
+    if child == 0:
+        queue.consumer().get()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert len(files(queue, "chosen_")) == 1
     (small_disk / "filler").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
 
     assert drain(queue) == [1, 2, 3]

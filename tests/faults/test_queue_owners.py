@@ -288,6 +288,5 @@ def test_killed_owners_of_either_kind_leave_nothing_behind(
     assert os.listdir(queue.path / ".alive") == []
     bad = [name for name in os.listdir(queue.path / "bad") if name.endswith(".txt")]
     assert all(
-        "its producer died while it was written" in (queue.path / "bad" / n).read_text()
-        for n in bad
+        "a process died while it had this" in (queue.path / "bad" / n).read_text() for n in bad
     )

@@ -1,8 +1,8 @@
 """Any interleaving of producers, consumers, crashes and recoveries loses and invents nothing.
 
-A crash is what the kernel makes of one: all descriptors of the handle are closed, so its locks are
-free, and nothing else happens. That is also what a child of `fork` does with what it inherited,
-so `after_fork` stands for it here; the tests in `faults` kill real processes.
+A crash is what the kernel makes of one: the locks of the handle are free, and nothing else
+happens; the handle itself is left as a child of `fork` leaves it. The tests in `faults` kill real
+processes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from fixtures.queues import drain, files
 from turbo_queue import Consumer, Producer, Queue, QueueEmpty
+from turbo_queue.exits import sigterm_exits
+from turbo_queue.locks import release
 
 CHECKPOINT = 3
 
 INDEX = st.integers(0, 2)
+
+
+def crash(handle: Producer | Consumer) -> None:
+    if isinstance(handle, Producer):
+        handle._ager.stop()  # Threads and signal handlers die with their process.
+        sigterm_exits.leave()
+        held = [handle._held] if handle._held else []
+    else:
+        held = [batch._get_held() for batch in handle._batches]
+    for one in held:
+        one.release()
+    release(handle._owner._descriptor)
+    handle._at_exit.cancel()
+    handle.after_fork()
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -70,8 +86,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX)
     def crash_a_producer(self, index: int) -> None:
-        self.producers[index]._ager.stop()  # A thread dies with its process.
-        self.producers[index].after_fork()
+        crash(self.producers[index])
         self.perhaps_lost |= self.unflushed[index]
         self.unflushed[index].clear()
         self.producers[index] = self.queue.producer()
@@ -96,7 +111,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX)
     def crash_a_consumer(self, index: int) -> None:
-        self.consumers[index].after_fork()
+        crash(self.consumers[index])
         self.repeats_allowed += CHECKPOINT
         self.consumers[index] = self.queue.consumer()
 

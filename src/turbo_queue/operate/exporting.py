@@ -33,8 +33,9 @@ def export(
     ends with what was ready when it began.
 
     Bytes are written as {"$bytes": "<base64>"}, which 'turbo-queue import' with
-    the codec raw or msgpack makes bytes again. Keys of MessagePack maps that
-    are no text become text, and floats that are no numbers become null.
+    the codec raw or msgpack makes bytes again. What JSON does not have becomes
+    what is next to it: other keys than text and timestamps become text, floats
+    that are no numbers become null.
 
     Examples:
       turbo-queue export ./queue | jq .id

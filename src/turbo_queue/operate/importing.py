@@ -160,15 +160,13 @@ class _Import:
                 self._flushed = self._put
 
     def _put_some(self, events: list[Any]) -> int:
-        put = len(events)
         try:
             self._producer.put_many(events, timeout=_ROOM_S)
         except TurboQueueError as error:
-            put = error.events_put
+            self._put += error.events_put
             raise
-        finally:
-            self._put += put
-        return put
+        self._put += len(events)
+        return len(events)
 
     def _bad_line(self, number: int, error: Exception) -> _BadLine:
         return _BadLine(f"{self._source.name}, line {number:,}: {error}")

@@ -1,0 +1,1 @@
+"""The queue beside other ways to hand events from process to process."""
