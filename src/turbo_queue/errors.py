@@ -121,14 +121,10 @@ class FolderFailed(TurboQueueError, OSError):
     `errno` and `filename` are those of the system's error.
     """
 
-    def __init__(self, doing: str, path: str, error: OSError) -> None:
+    def __init__(self, doing: str, path: str, error: OSError, comfort: str = "") -> None:
         self.path = path
-        super().__init__(
-            error.errno,
-            f"{doing} failed: {error.strerror or error}. Nothing that was flushed is lost; it "
-            f"works again once the cause is gone",
-            path,
-        )
+        text = f"{doing} failed: {error.strerror or error}"
+        super().__init__(error.errno, f"{text}. {comfort}" if comfort else text, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle with the fields that OSError keeps outside `__dict__`."""
@@ -165,16 +161,17 @@ def _restore_os(
 
 
 @contextmanager
-def reporting(doing: str, path: Path | str) -> Iterator[None]:
+def reporting(doing: str, path: Path | str, comfort: str = "") -> Iterator[None]:
     """Turn what the system refuses in this block into a `FolderFailed`.
 
     Args:
         doing: What was tried, as in "listing the folder".
         path: On what.
+        comfort: What is not lost by it.
     """
     try:
         yield
     except FolderFailed:
         raise
     except OSError as error:
-        raise FolderFailed(doing, str(path), error) from error
+        raise FolderFailed(doing, str(path), error, comfort) from error

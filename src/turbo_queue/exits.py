@@ -8,6 +8,7 @@ becomes a `SystemExit`, as after `sys.exit(143)`.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -15,6 +16,10 @@ from collections.abc import Callable
 from multiprocessing import util
 from types import FrameType
 from typing import Any
+
+from turbo_queue.errors import TurboQueueError
+
+logger = logging.getLogger(__name__)
 
 #: What shells give as the exit code of a process that SIGTERM ended.
 _EXIT_CODE = 128 + signal.SIGTERM
@@ -24,14 +29,25 @@ _PRIORITY = 10
 
 
 class AtExit:
-    """One function that is called when this process ends, unless it is cancelled before."""
+    """One function that is called when this process ends, unless it is cancelled before.
+
+    Args:
+        close: The function. What it raises is logged, because nobody is left to catch it.
+    """
 
     def __init__(self, close: Callable[[], Any]) -> None:
-        self._finalizer = util.Finalize(None, close, exitpriority=_PRIORITY)
+        self._close = close
+        self._finalizer = util.Finalize(None, self._run, exitpriority=_PRIORITY)
 
     def cancel(self) -> None:
         """Do not call it any more."""
         self._finalizer.cancel()
+
+    def _run(self) -> None:
+        try:
+            self._close()
+        except TurboQueueError as error:
+            logger.error("closing at the end of the process failed: %s", error)
 
 
 class SigtermExits:

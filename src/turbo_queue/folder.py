@@ -42,6 +42,8 @@ _NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
 #: No batch file is larger: SQLite builds them in memory, where a database ends at 1 GiB.
 _LARGEST_FILE_BYTES = 1024**3
 
+_NOTHING_LOST = "Nothing that was flushed is lost; it works again once the cause is gone"
+
 #: How the file of a batch that is being rewritten begins.
 _NEW = ".new_"
 
@@ -156,7 +158,7 @@ class Folder:
             FolderFailed: the file cannot be made.
         """
         path = self._path_of(name)
-        with reporting("beginning a batch", path):
+        with reporting("beginning a batch", path, _NOTHING_LOST):
             try:
                 descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
@@ -178,7 +180,7 @@ class Folder:
                 ready nonetheless, its name may not survive a loss of power.
         """
         try:
-            with reporting("writing a batch", self._path_of(held.name)):
+            with reporting("writing a batch", self._path_of(held.name), _NOTHING_LOST):
                 _write_all(held.descriptor, data)
                 if self._fsync:
                     os.fsync(held.descriptor)

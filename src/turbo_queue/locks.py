@@ -15,6 +15,10 @@ from time import monotonic, sleep
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+#: How often, and how long apart, a lock is tried again that somebody only looks at.
+_LOOKS = 20
+_LOOK_S = 0.0005
+
 #: The descriptors of this process that hold a lock, or are about to.
 _open: set[int] = set()
 
@@ -35,9 +39,21 @@ def open_to_lock(path: Path | str, flags: int) -> int:
 
 
 def lock(descriptor: int) -> bool:
-    """Take the lock of a file that was opened for it; False if another holds it."""
+    """Take the lock of a file that was opened for it; False if another owns it."""
+    for _ in range(_LOOKS):
+        if _try(descriptor, fcntl.LOCK_EX):
+            return True
+        if not _try(descriptor, fcntl.LOCK_SH):
+            return False
+        # Nobody owns it: somebody asks just now whether anybody does (see `is_owned`).
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        sleep(_LOOK_S)
+    return False
+
+
+def _try(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -90,12 +106,9 @@ def is_owned(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _try(descriptor, fcntl.LOCK_SH)
     finally:
         release(descriptor)
-    return False
 
 
 def close_inherited() -> None:

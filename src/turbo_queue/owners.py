@@ -6,6 +6,7 @@ dead, its figures are added to the queue's totals and the file goes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import operator
 import os
@@ -13,6 +14,8 @@ import re
 import stat
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,14 +142,15 @@ def traffic(folder: Folder) -> Traffic:
     Raises:
         FolderFailed: the folder cannot be read.
     """
-    figures = dict.fromkeys(_KINDS, (0, 0))
-    for path in _signs(folder):
-        kind = path.name.partition("_")[0]
-        events, batches = _figures_in(path, 2)
-        figures[kind] = (figures[kind][0] + events, figures[kind][1] + batches)
-    totals = _figures_in(folder.totals, 4)
+    with _locked_totals(folder) as descriptor:
+        figures = dict.fromkeys(_KINDS, (0, 0))
+        for path in _signs(folder):
+            kind = path.name.partition("_")[0]
+            events, batches = _figures_in(path)
+            figures[kind] = (figures[kind][0] + events, figures[kind][1] + batches)
+        totals = _read(descriptor, 4)
     added = [*figures[PRODUCER], *figures[CONSUMER]]
-    return Traffic(*(total + more for total, more in zip(totals, added, strict=True)))
+    return Traffic(*map(operator.add, totals, added))
 
 
 def _signs(folder: Folder) -> list[Path]:
@@ -157,29 +161,39 @@ def _signs(folder: Folder) -> list[Path]:
 
 
 def _settle(folder: Folder, path: Path, descriptor: int) -> None:
-    """Add an owner's figures to the totals and remove its sign; it stays if that fails."""
+    """Add an owner's figures to the totals and remove its sign; if that fails, recovery will."""
     try:
-        mine = _unpack(os.pread(descriptor, 2 * _NUMBER_BYTES, 0), 2)
-        producer = path.name.startswith(PRODUCER)
-        added = (*mine, 0, 0) if producer else (0, 0, *mine)
-        totals = open_to_lock(folder.totals, os.O_RDWR | os.O_CREAT)
-        try:
-            if not lock_soon(totals, _TOTALS_WAIT_S):
-                return  # Recovery will add them.
-            before = _unpack(os.pread(totals, 4 * _NUMBER_BYTES, 0), 4)
-            os.pwrite(totals, _pack(*map(operator.add, before, added)), 0)
-        finally:
-            release(totals)
-        folder.forget(path)
+        mine = _read(descriptor, 2)
+        added = (*mine, 0, 0) if path.name.startswith(PRODUCER) else (0, 0, *mine)
+        with _locked_totals(folder) as totals:
+            os.pwrite(totals, _pack(*map(operator.add, _read(totals, 4), added)), 0)
+            folder.forget(path)
     except OSError as error:  # Figures are no reason to stop.
         logger.warning("the figures of %s are not added yet: %s", path, error)
 
 
-def _figures_in(path: Path, numbers: int) -> tuple[int, ...]:
+@contextmanager
+def _locked_totals(folder: Folder) -> Iterator[int]:
+    """The file of the totals; nobody else adds to them in this block."""
+    with reporting("opening the totals", folder.totals):
+        descriptor = open_to_lock(folder.totals, os.O_RDWR | os.O_CREAT)
+        try:
+            if not lock_soon(descriptor, _TOTALS_WAIT_S):
+                raise BlockingIOError(errno.EAGAIN, "another process has them locked")
+            yield descriptor
+        finally:
+            release(descriptor)
+
+
+def _figures_in(path: Path) -> tuple[int, ...]:
     try:
-        return _unpack(path.read_bytes(), numbers)
+        return _unpack(path.read_bytes(), 2)
     except OSError:
-        return (0,) * numbers
+        return (0, 0)
+
+
+def _read(descriptor: int, numbers: int) -> tuple[int, ...]:
+    return _unpack(os.pread(descriptor, numbers * _NUMBER_BYTES, 0), numbers)
 
 
 def _pack(*numbers: int) -> bytes:
