@@ -18,7 +18,7 @@ PACKAGES = {
     "nats-py": ["nats-py==2.15.0"],
     "redis-py": ["redis==8.1.0"],
     "redis-py + hiredis": ["redis[hiredis]==8.1.0"],
-    "turbo-queue 0.8.0": ["turbo-queue==0.8.0"],
+    "turbo-queue 0.8.0": ["turbo-queue==0.8.0", "confluent-kafka==2.16.0"],
     "faster-fifo": ["faster-fifo==1.5.2"],
     "ZeroMQ": ["pyzmq==27.1.0", "msgspec==0.20.0"],
     "Redis list": ["redis[hiredis]==8.1.0", "msgspec==0.20.0"],

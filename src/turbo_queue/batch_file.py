@@ -30,6 +30,9 @@ APPLICATION_ID = 0x54625131
 PROGRESS_OFFSET = 60
 PROGRESS_BYTES = 4
 
+#: Never touched, so it costs no memory; up to twice as much may stay with the process.
+_LARGER_THAN_MOST_BATCHES = 2 * 1024 * 1024
+
 #: How many characters of a failure's text are kept.
 _MOST_REASON = 10_000
 
@@ -91,9 +94,14 @@ class BatchFormat:
     """Turns contents into the bytes of a batch file and back. For one thread at a time."""
 
     def __init__(self) -> None:
+        # mallopt(3): glibc gives the memory of a batch back to the system after each one, and gets
+        # it anew page by page, until something larger than a batch was freed once.
+        bytes(_LARGER_THAN_MOST_BATCHES)
         self._writer = _in_memory()
+        self._writer.execute("PRAGMA journal_mode = OFF")
         self._writer.executescript(_SCHEMA)
         self._empty = self._writer.serialize()
+        self._written_bytes = 0
         self._reader = _in_memory()
         self._reader.text_factory = bytes
         self._reader.execute("PRAGMA trusted_schema = OFF")
@@ -108,7 +116,7 @@ class BatchFormat:
         crc32 = _crc32(contents.rows)
         database = self._writer
         try:
-            database.deserialize(self._empty)
+            self._empty_writer(sum(len(row.body) for row in contents.rows))
             database.execute("BEGIN")
             database.executemany(
                 "INSERT INTO events VALUES (?, ?, CASE ? WHEN 1 THEN CAST(?4 AS TEXT) ELSE ?4 END)",
@@ -131,14 +139,28 @@ class BatchFormat:
             )
             database.execute("COMMIT")
             data = database.serialize()
-        except (sqlite3.Error, OverflowError) as error:
-            raise BatchDamaged(f"the events do not fit into one SQLite file: {error}") from error
-        finally:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+            self._written_bytes = len(data)
+        except BaseException as error:
+            self._writer.close()
+            self.__init__()  # type: ignore[misc] # Without a journal nothing can be taken back.
+            if isinstance(error, sqlite3.Error | OverflowError):
+                text = f"the events do not fit into one SQLite file: {error}"
+                raise BatchDamaged(text) from error
+            raise
         if contents.done == 0:
             return data
         return data[:PROGRESS_OFFSET] + progress(contents.done) + data[PROGRESS_OFFSET + 4 :]
+
+    def _empty_writer(self, next_bytes: int) -> None:
+        """Begin the next batch: in the memory of the last one if that is not too large for it.
+
+        SQLite uses the pages again that the last one had, instead of growing from nothing.
+        """
+        if self._written_bytes > 2 * next_bytes:
+            self._writer.deserialize(self._empty)
+        else:
+            self._writer.execute("DELETE FROM events")
+            self._writer.execute("DELETE FROM batch")
 
     def read(self, data: bytes) -> Contents:
         """What the bytes of a file hold, checked as a whole.
@@ -159,11 +181,9 @@ class BatchFormat:
     def _read(self, data: bytes) -> Contents:
         database = self._reader
         database.deserialize(data)
-        tables = database.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0"
-        ).fetchall()
-        (parts,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if parts != len(tables) or set(tables) != {(b"batch",), (b"events",)}:
+        # Virtual tables and views have no root page.
+        parts = database.execute("SELECT name, type, rootpage > 0 FROM sqlite_schema").fetchall()
+        if sorted(parts) != [(b"batch", b"table", 1), (b"events", b"table", 1)]:
             raise BatchDamaged("it has other tables than a batch file")
         heads = database.execute(
             "SELECT format, codec, events, crc32, failures, failed_at, reason FROM batch LIMIT 2"

@@ -18,8 +18,7 @@ import stat
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from turbo_queue.errors import FolderRefused, reporting
@@ -33,23 +32,23 @@ class Bell:
         self._descriptor = self._open()
         self._listen: Callable[[float], object] | None = None
         self._lock = threading.Lock()
-        self._users = 0
+        self._listeners = 0
         self._is_closed = False
 
     def ring(self) -> None:
         """Wake one of those who wait, now or at their next wait."""
-        with self._in_use() as is_open:
+        with self._lock:
             try:
-                if is_open:
+                if not self._is_closed:
                     os.write(self._descriptor, b"\0")
             except BlockingIOError:
                 pass  # Full of rings that nobody has heard: no need for another.
 
     def silence(self) -> None:
         """Take all rings that nobody has heard. Look at the folder after that, then wait."""
-        with self._in_use() as is_open:
+        with self._lock:
             try:
-                if is_open:
+                if not self._is_closed:
                     os.read(self._descriptor, 65536)
             except BlockingIOError:
                 pass
@@ -61,19 +60,27 @@ class Bell:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a ring; False if none came in time, or the bell was closed."""
-        with self._in_use() as is_open:
-            if not is_open:
+        with self._lock:
+            if self._is_closed:
                 return False
             if self._listen is None:
                 with reporting("listening to a bell", self._path):
                     self._listen = self._new_listener()
-            return bool(self._listen(timeout_s))
+            listen = self._listen
+            self._listeners += 1
+        try:
+            return bool(listen(timeout_s))
+        finally:
+            with self._lock:
+                self._listeners -= 1
+                if self._is_closed and not self._listeners:
+                    self._free()
 
     def close(self) -> None:
-        """Free the descriptors, once nobody uses them any more; the bell stays for others."""
+        """Free the descriptors, once nobody listens any more; the bell stays for others."""
         with self._lock:
             is_first, self._is_closed = not self._is_closed, True
-            if is_first and not self._users:
+            if is_first and not self._listeners:
                 self._free()
 
     def after_fork(self) -> None:
@@ -81,19 +88,6 @@ class Bell:
         self._lock = threading.Lock()  # Another thread may have held it.
         self._is_closed = True
         self._free()
-
-    @contextmanager
-    def _in_use(self) -> Iterator[bool]:
-        with self._lock:
-            is_open = not self._is_closed
-            self._users += is_open
-        try:
-            yield is_open
-        finally:
-            with self._lock:
-                self._users -= is_open
-                if is_open and self._is_closed and not self._users:
-                    self._free()
 
     def _free(self) -> None:
         self._listen = None

@@ -43,7 +43,7 @@ class Codec(Protocol):
         """The rows that hold these events, of which there are `EVENTS_PER_ROW` at most."""
 
     def rows_of(self, events: list[Any]) -> list[Row]:
-        """The same for events that are not encoded yet."""
+        """The same for events that are not encoded yet; raises for those that it refuses, too."""
 
     def events(self, row: Row) -> list[Any]:
         """The events of a row; raises whatever the decoder raises."""
@@ -65,6 +65,8 @@ class JsonCodec:
         return [Row(len(encoded), b"\n".join(encoded), is_text=True)]
 
     def rows_of(self, events: list[Any]) -> list[Row]:
+        if not self.refused.isdisjoint(map(type, events)):
+            raise TypeError("JSON has no bytes")
         return [Row(len(events), self._encode_lines(events)[:-1], is_text=True)]
 
     def events(self, row: Row) -> list[Any]:

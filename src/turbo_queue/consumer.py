@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -60,9 +61,8 @@ class Consumer:
             QueueClosed: this consumer was closed.
             FolderFailed: the system refuses something in the folder.
         """
-        while cursor := self._get_cursor(None):
-            yield from cursor.events
-            self._advance(cursor)
+        # Chained in C: a generator would be entered for each event, this one is for each part.
+        return chain.from_iterable(self._parts())
 
     def get(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """The next event. The one that this thread got before is finished by that.
@@ -264,6 +264,11 @@ class Consumer:
             self._cursors[cursor] = threading.current_thread()
             self._mine.cursor = cursor
         return self._mine.cursor
+
+    def _parts(self) -> Iterator[Iterator[Any]]:
+        while cursor := self._get_cursor(None):
+            yield cursor.events
+            self._advance(cursor)
 
     def _take_cursor(self) -> Cursor | None:
         """This thread's place in its batch, which it leaves."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from turbo_queue.codec import Codec, Row
+from turbo_queue.codec import EVENTS_PER_ROW, Codec, Row
 from turbo_queue.errors import BadEvent, EventTooLarge
+
+#: As much of a stream is encoded before it is added to a batch, so that the steps for adding it
+#: are few, and a slow stream or one of large events does not gather much.
+BLOCK_EVENTS = 10 * EVENTS_PER_ROW
+BLOCK_BYTES = 1024 * 1024
 
 
 class Encoder:
@@ -40,19 +47,33 @@ class Encoder:
             raise EventTooLarge(len(data), self._max_bytes)
         return data
 
-    def encode_many(self, events: list[Any]) -> tuple[list[list[Row]], BadEvent | None]:
-        """All events before the first bad one, and what is bad about that.
+    def take(self, events: Iterator[Any], most: int) -> tuple[list[list[Row]], BadEvent | None]:
+        """Encode the next events, up to the first bad one; at most so many, and a block of them.
 
         Returns:
-            Groups of rows, of which each belongs into one batch; and the error, if there is one.
+            Groups of rows, of which each belongs into one batch; and what is bad about the next
+            event, if it is. No groups and no error: there are no more events.
         """
-        if self._refused.isdisjoint(map(type, events)):
+        together: list[Row] = []
+        taken = size = 0
+        while taken < min(most, BLOCK_EVENTS) and size < min(self._max_together, BLOCK_BYTES):
+            some = list(islice(events, min(EVENTS_PER_ROW, most - taken)))
+            if not some:
+                break
+            taken += len(some)
             try:
-                rows = self._codec.rows_of(events)
+                rows = self._codec.rows_of(some)
             except Exception:  # noqa: BLE001 - looked at one by one below
                 rows = []
-            if rows and sum(len(row.body) for row in rows) <= self._max_together:
-                return [rows], None
+            row_bytes = sum(len(row.body) for row in rows)
+            if not rows or row_bytes > self._max_together:
+                singly, failure = self._encode_singly(some)
+                return [together, *singly] if together else singly, failure
+            together += rows
+            size += row_bytes
+        return ([together] if together else []), None
+
+    def _encode_singly(self, events: list[Any]) -> tuple[list[list[Row]], BadEvent | None]:
         groups: list[list[Row]] = []
         for event in events:
             try:

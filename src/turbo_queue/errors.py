@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import errno
 import queue
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
@@ -160,18 +159,32 @@ def _restore_os(
     return error
 
 
-@contextmanager
-def reporting(doing: str, path: Path | str, comfort: str = "") -> Iterator[None]:
-    """Turn what the system refuses in this block into a `FolderFailed`.
+class reporting:  # noqa: N801 - read as `with reporting(...)`, like contextlib's own
+    """Turns what the system refuses in its block into a `FolderFailed`.
+
+    A class, because a generator would cost more than the system calls in some of the blocks.
 
     Args:
         doing: What was tried, as in "listing the folder".
         path: On what.
         comfort: What is not lost by it.
     """
-    try:
-        yield
-    except FolderFailed:
-        raise
-    except OSError as error:
-        raise FolderFailed(doing, str(path), error, comfort) from error
+
+    __slots__ = ("_comfort", "_doing", "_path")
+
+    def __init__(self, doing: str, path: Path | str, comfort: str = "") -> None:
+        self._doing = doing
+        self._path = path
+        self._comfort = comfort
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, FolderFailed):
+            raise FolderFailed(self._doing, str(self._path), error, self._comfort) from error

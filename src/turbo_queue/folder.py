@@ -30,7 +30,14 @@ from turbo_queue.errors import (
     reporting,
 )
 from turbo_queue.filesystems import network_filesystem
-from turbo_queue.locks import create_locked, leads_to, lock, open_to_lock, release
+from turbo_queue.locks import (
+    create_locked,
+    leads_to,
+    lock,
+    open_to_lock,
+    release,
+    status_of_name,
+)
 from turbo_queue.names import BatchName
 from turbo_queue.states import State, check_move
 
@@ -163,8 +170,8 @@ class Folder:
                 descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 return None
-        # Between the two calls recovery may have taken the file for a dead producer's.
-        if lock(descriptor) and leads_to(path, descriptor):
+        # Between the two calls recovery may have removed it as a dead producer's.
+        if lock(descriptor) and os.fstat(descriptor).st_nlink:
             return Held(name, descriptor)
         release(descriptor)
         return None
@@ -246,8 +253,8 @@ class Folder:
         held = Held(name, descriptor)
         try:
             # It may have been moved on and released since it was opened.
-            if lock(descriptor) and leads_to(path, descriptor):
-                status = os.fstat(descriptor)
+            status = status_of_name(path, descriptor) if lock(descriptor) else None
+            if status:
                 if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and _is_ours(status):
                     return held
                 self.set_aside(str(name), "it is no regular file of this user's with one name")
@@ -258,9 +265,15 @@ class Folder:
         return None
 
     def note_progress(self, held: Held, done: int) -> None:
-        """Note that the first `done` events of the batch are finished."""
-        with reporting("noting progress", self._path_of(held.name)):
+        """Note that the first `done` events of the batch are finished.
+
+        Raises:
+            FolderFailed: the system refuses.
+        """
+        try:  # Without `reporting`: this is called for every hundred events.
             os.pwrite(held.descriptor, progress(done), PROGRESS_OFFSET)
+        except OSError as error:
+            raise FolderFailed("noting progress", self._path_of(held.name), error) from error
 
     def remove(self, held: Held) -> None:
         """Remove a batch that is finished, and give up its lock.

@@ -90,13 +90,18 @@ def create_locked(path: Path | str) -> int:
         release(descriptor)  # Somebody took it for a dead one's, and was about to remove it.
 
 
-def leads_to(path: Path | str, descriptor: int) -> bool:
-    """Whether this name is still the name of the open file."""
+def status_of_name(path: Path | str, descriptor: int) -> os.stat_result | None:
+    """The status of an open file, if this is still its name."""
     try:
         named = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a Path costs more
     except FileNotFoundError:
-        return False
-    return os.path.samestat(named, os.fstat(descriptor))
+        return None
+    return named if os.path.samestat(named, os.fstat(descriptor)) else None
+
+
+def leads_to(path: Path | str, descriptor: int) -> bool:
+    """Whether this is still the name of the open file."""
+    return status_of_name(path, descriptor) is not None
 
 
 def is_owned(path: Path) -> bool:

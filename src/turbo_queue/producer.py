@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from itertools import islice
 from time import monotonic
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from turbo_queue.ageing import RETRY_S, Ager
 from turbo_queue.batch_file import BatchFormat
-from turbo_queue.codec import EVENTS_PER_ROW, Row, codec_named
+from turbo_queue.codec import Row, codec_named
 from turbo_queue.encoding import Encoder
 from turbo_queue.errors import FolderFailed, QueueClosed, QueueFull, TurboQueueError
 from turbo_queue.exits import AtExit, sigterm_exits
@@ -57,7 +56,6 @@ class Producer:
         self._encoder = Encoder(self._codec, settings.max_event_bytes, settings.max_batch_bytes)
         self._encode = self._encoder.encode
         self._loading = Loading(self._codec, settings.max_events_per_file, settings.max_batch_bytes)
-        self._names = NameSequence()
         self._lock = threading.Lock()
         self._held: Held | None = None
         self._first_at = self._published_at = 0.0
@@ -113,8 +111,8 @@ class Producer:
         until = None if timeout is None else monotonic() + timeout
         iterator = iter(events)
         put = 0
-        while some := list(islice(iterator, min(EVENTS_PER_ROW, max(self._loading.space, 1)))):
-            groups, failure = self._encoder.encode_many(some)
+        while True:
+            groups, failure = self._encoder.take(iterator, max(self._loading.space, 1))
             for rows in groups:
                 rest = None if until is None else max(until - monotonic(), 0)
                 try:
@@ -126,6 +124,8 @@ class Producer:
             if failure:
                 failure.events_put = put
                 raise failure
+            if not groups:
+                return
 
     def flush(self) -> None:
         """Make all that was put ready for consumers, also above `max_ready_files`.
@@ -203,6 +203,7 @@ class Producer:
     def _open(self) -> None:
         with ExitStack() as undo:
             self._format = BatchFormat()
+            self._names = NameSequence(secrets.randbits(62))
             self._ready = self._folder.bell("ready")
             undo.callback(self._ready.close)
             self._room = self._folder.bell("room")
@@ -271,8 +272,7 @@ class Producer:
     def _begin(self) -> Held:
         """The file of the batch that is being filled, made at need."""
         while self._held is None:
-            name = self._names.next(time.time_ns() // 1_000_000, secrets.randbits(62))
-            self._held = self._folder.begin(name)
+            self._held = self._folder.begin(self._names.next(time.time_ns() // 1_000_000))
         return self._held
 
     def _may_publish_early(self, now: float) -> bool:

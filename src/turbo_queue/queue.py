@@ -33,8 +33,8 @@ class Queue:
         path: The folder; made when it is not there. Only its owner may write to it, and it must be
             on a local file system.
         codec: `json` (the default), `msgpack`, `raw` (bytes and str as they are) or `pickle`.
-        max_events_per_file: A batch is full with this many events; 5000.
-        max_batch_bytes: … or with this many bytes; 16 MiB.
+        max_events_per_file: A batch is full with this many events; 10,000.
+        max_batch_bytes: … or with this many bytes; 4 MiB.
         max_batch_age: Seconds after which a batch is made ready, however few events it has; 1.
         max_ready_files: Producers wait while so many batches are ready; None: they never wait.
         max_event_bytes: Larger events are refused; 128 MiB.

@@ -38,8 +38,8 @@ class QueueSettings:
     """
 
     codec: str = "json"
-    max_events_per_file: int = 5000
-    max_batch_bytes: int = 16 * MIB
+    max_events_per_file: int = 10_000
+    max_batch_bytes: int = 4 * MIB
     max_batch_age: float = 1.0
     max_ready_files: int | None = None
     max_event_bytes: int = 128 * MIB

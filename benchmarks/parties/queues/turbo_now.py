@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 import crew
-from crew import EVENT, TOGETHER
+from crew import EVENT
 
 from turbo_queue import Queue
 
@@ -36,20 +36,20 @@ def hand_over(
                     for _ in repeat(None, events):
                         producer.put(event)
                 else:
-                    some = [event] * TOGETHER
-                    for _ in repeat(None, events // TOGETHER):
-                        producer.put_many(some)
+                    producer.put_many(repeat(event, events))
 
-        def consume(_: int) -> tuple[int, float]:
-            got = 0
+        def consume(_: int) -> float:
             with queue.consumer() as consumer:
                 for _ in consumer:
-                    got += 1
-                last = monotonic()
-            return got, last
+                    pass
+                return monotonic()
 
         queue.producer().close()  # The folder is there before the processes are.
-        return crew.hand_over(producers, consumers, events, produce, consume, queue.close)
+        return crew.hand_over(
+            *(producers, consumers, events, produce, consume),
+            end=queue.close,
+            count=lambda: queue.stats().traffic.events_out,
+        )
 
 
 def wake_up(count: int, **_: Any) -> dict[str, float]:
