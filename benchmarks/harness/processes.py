@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.harness.environments import ROOT, python_of
+from benchmarks.harness.environments import FOLDER, ROOT, python_of
 
 PARTIES = ROOT / "benchmarks" / "parties"
 
@@ -49,6 +49,7 @@ class Party:
 
     def __init__(self, party: str, role: str, **options: Any) -> None:
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        FOLDER.mkdir(exist_ok=True)
         self.name = f"{party} ({role})"
         self.process = subprocess.Popen(
             [python_of(party), str(PARTIES / PROGRAMS[party]), role, json.dumps(options)],
@@ -56,6 +57,7 @@ class Party:
             stderr=subprocess.DEVNULL,
             text=True,
             env=env,
+            cwd=FOLDER,  # Some peers write logs to where they are.
             start_new_session=True,
         )
 

@@ -22,14 +22,8 @@ from pathlib import Path
 
 from turbo_queue.batch_file import PROGRESS_BYTES, PROGRESS_OFFSET, progress
 from turbo_queue.bells import Bell
-from turbo_queue.errors import (
-    BatchDamaged,
-    FolderFailed,
-    FolderRefused,
-    NameTaken,
-    reporting,
-)
-from turbo_queue.filesystems import network_filesystem
+from turbo_queue.errors import FolderFailed, NameTaken, reporting
+from turbo_queue.files import open_regular, read_all, write_all
 from turbo_queue.locks import (
     create_locked,
     leads_to,
@@ -39,15 +33,13 @@ from turbo_queue.locks import (
     status_of_name,
 )
 from turbo_queue.names import BatchName
+from turbo_queue.safe_folders import make_private, refuse_network
 from turbo_queue.states import State, check_move
 
 logger = logging.getLogger(__name__)
 
 #: What opening a name says when it is a link, a folder, a socket, or somebody else's.
 _NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
-
-#: No batch file is larger: SQLite builds them in memory, where a database ends at 1 GiB.
-_LARGEST_FILE_BYTES = 1024**3
 
 _NOTHING_LOST = "Nothing that was flushed is lost; it works again once the cause is gone"
 
@@ -101,18 +93,8 @@ class Folder:
             FolderFailed: it cannot be made.
         """
         for path in (self.path, self.bad, self.alive):
-            with reporting("making the folder", path):
-                try:
-                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                except (FileExistsError, NotADirectoryError):
-                    pass  # The check says what it is.
-                _check_private(path)
-        if kind := network_filesystem(self.path):
-            raise FolderRefused(
-                self._root,
-                f"{kind} is a network file system, whose locks do not tell who is alive; "
-                f"choose a folder on a local disk",
-            )
+            make_private(path)
+        refuse_network(self.path)
 
     def exists(self) -> bool:
         """Whether somebody has made a queue here."""
@@ -188,7 +170,7 @@ class Folder:
         """
         try:
             with reporting("writing a batch", self._path_of(held.name), _NOTHING_LOST):
-                _write_all(held.descriptor, data)
+                write_all(held.descriptor, data)
                 if self._fsync:
                     os.fsync(held.descriptor)
             with self._names_on_disk() if self._fsync else nullcontext():
@@ -255,7 +237,11 @@ class Folder:
             # It may have been moved on and released since it was opened.
             status = status_of_name(path, descriptor) if lock(descriptor) else None
             if status:
-                if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and _is_ours(status):
+                if (
+                    stat.S_ISREG(status.st_mode)
+                    and status.st_nlink == 1
+                    and status.st_uid == os.getuid()
+                ):
                     return held
                 self.set_aside(str(name), "it is no regular file of this user's with one name")
         except BaseException:
@@ -299,7 +285,7 @@ class Folder:
             FolderFailed: they cannot be read.
         """
         with reporting("reading a batch", self._path_of(held.name)):
-            return _read_all(held.descriptor)
+            return read_all(held.descriptor)
 
     def peek(self, name: BatchName) -> bytes | None:
         """The bytes of a batch that may be another's; None if it is gone or no file.
@@ -308,11 +294,11 @@ class Folder:
             BatchDamaged: there are more than a batch has.
             FolderFailed: they cannot be read.
         """
-        descriptor = self._open_to_look(name)
+        descriptor = self._look_at(name)
         if descriptor is None:
             return None
         try:
-            return _read_all(descriptor)
+            return read_all(descriptor)
         finally:
             os.close(descriptor)
 
@@ -322,7 +308,7 @@ class Folder:
         Raises:
             FolderFailed: it cannot be read.
         """
-        descriptor = self._open_to_look(name)
+        descriptor = self._look_at(name)
         if descriptor is None:
             return 0
         try:
@@ -356,7 +342,7 @@ class Folder:
         with reporting("rewriting a batch", path):
             descriptor = create_locked(path)
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 if self._fsync:
                     os.fsync(descriptor)
                 os.replace(path, self._path_of(held.name))  # noqa: PTH105 - as above
@@ -423,21 +409,15 @@ class Folder:
         """Remove an owner's sign of life."""
         path.unlink(missing_ok=True)
 
-    def _open_to_look(self, name: BatchName) -> int | None:
+    def _look_at(self, name: BatchName) -> int | None:
         path = self._path_of(name)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno in _NOT_OURS:
-                return None
-            raise FolderFailed("reading a batch", path, error) from error
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-        return None
+        with reporting("reading a batch", path):
+            try:
+                return open_regular(path)
+            except OSError as error:
+                if error.errno in _NOT_OURS:
+                    return None
+                raise
 
     def _path_of(self, name: BatchName) -> str:
         return f"{self._root}/{name}"
@@ -464,36 +444,3 @@ class Folder:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _check_private(path: Path) -> None:
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise FolderRefused(str(path), "it is a link or a file; choose another place")
-    if not _is_ours(found):
-        raise FolderRefused(str(path), "it belongs to another user; choose another place")
-    if found.st_mode & 0o022:
-        raise FolderRefused(str(path), "other users may write to it; use 'chmod 700'")
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.getuid()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = os.pwrite(descriptor, data, 0)
-    while written < len(data):
-        written += os.pwrite(descriptor, memoryview(data)[written:], written)
-
-
-def _read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    if size > _LARGEST_FILE_BYTES:
-        raise BatchDamaged(f"{size:,} bytes are more than a batch has")
-    data = os.pread(descriptor, size, 0)
-    while len(data) < size:  # A read gives 2 GiB at most, and may be cut by a signal.
-        more = os.pread(descriptor, size - len(data), len(data))
-        if not more:
-            break
-        data += more
-    return data

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turbo_queue.errors import reporting
+from turbo_queue.files import open_regular
 from turbo_queue.folder import Folder
 from turbo_queue.locks import (
     create_locked,
@@ -187,12 +188,13 @@ def _locked_totals(folder: Folder) -> Iterator[int]:
 
 def _figures_in(path: Path) -> tuple[int, ...]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(str(path))
     except OSError:
+        return (0, 0)  # It is not ours.
+    if descriptor is None:
         return (0, 0)  # Its owner has gone.
     try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return _read(descriptor, 2) if is_file else (0, 0)
+        return _read(descriptor, 2)
     finally:
         os.close(descriptor)
 

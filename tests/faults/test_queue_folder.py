@@ -20,7 +20,7 @@ from fixtures.processes import SOURCE
 from fixtures.queues import drain, files, fill, fill_in_batches
 from fixtures.waiting import eventually
 from turbo_queue import FolderFailed, FolderRefused, Queue
-from turbo_queue.filesystems import filesystem_of
+from turbo_queue.safe_folders import filesystem_of
 
 NAME = "ready_1795246802_01a1fd0c-474b-7000-9dc1-1d57d656d3{:02x}.db"
 

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import Any, assert_type
 
 from daebus import Blueprint, Daebus, DaebusCaller, Gap, broadcast, logger, request, response
+from turbo_queue import Batch, Queue
 
 app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0)
 
@@ -69,3 +70,25 @@ with DaebusCaller("typed", timeout=2.0) as caller:
     assert_type(caller.send_message("add", {"a": 1}), int)
     for part in caller.stream("add", {"a": 1}, headers={"trace": "1"}):
         print(part)
+
+
+def move(source: Queue, sink: Queue) -> int:
+    with source.consumer(stop_when_empty=True) as consumer, sink.producer() as producer:
+        for event in consumer:
+            producer.put(event, timeout=1.0)
+        producer.put_many([1, "two", None], block=False)
+    return sink.stats().ready.events
+
+
+def store(queue: Queue) -> None:
+    with queue.consumer() as consumer:
+        for batch in consumer.batches():
+            with batch:
+                assert_type(len(batch), int)
+        assert_type(consumer.take(timeout=0), Batch | None)
+    for dead in queue.dead:
+        assert_type(dead.reason, str)
+        queue.dead.retry(dead.name)
+
+
+orders = Queue("orders", codec="msgpack", max_ready_files=5, fsync=True)
