@@ -72,8 +72,9 @@ def test_forks_beside_a_busy_producer_keep_no_lock(queue: Queue) -> None:
 
 
 def test_recovery_beside_busy_producers_and_consumers_disturbs_nobody(
-    queue: Queue, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    queue = Queue(tmp_path / "queue", max_failures=1000)
     stopped = threading.Event()
     got: list[int] = []
 
@@ -85,7 +86,7 @@ def test_recovery_beside_busy_producers_and_consumers_disturbs_nobody(
         with queue.consumer() as consumer:
             for batch in consumer.batches():
                 if random.random() < 0.3:
-                    batch.give_back()
+                    batch.give_back(random.choice([None, "on purpose"]))
                 else:
                     got.extend(batch)
                     batch.acknowledge()

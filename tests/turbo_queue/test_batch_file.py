@@ -105,6 +105,15 @@ def test_another_language_can_take_part(queue: Queue) -> None:
     assert sorted(drain(queue), key=str) == [0, 1, 2, 3, {"from": "elsewhere"}]
 
 
+def test_a_batch_that_was_written_whole_is_saved_from_a_dead_producer(queue: Queue) -> None:
+    fill(queue, [0])
+    (path,) = files(queue)
+    path.rename(path.with_name(path.name.replace("ready_", "loading_")))
+
+    assert queue.recover().published == 1
+    assert drain(queue) == [0]
+
+
 def test_a_row_may_hold_more_events_than_a_checkpoint(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "queue", checkpoint=7)
     fill(queue, [])
