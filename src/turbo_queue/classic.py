@@ -171,7 +171,7 @@ class Dequeue(_Settings):
     def clean_up(self) -> None:
         """Remove the batch under way, which is finished. `auto_cleanup` does it by itself."""
         batch, self._batch = self._batch, None
-        if batch:
+        if batch is not None:
             batch.acknowledge()
 
     def roll_back(self) -> None:
@@ -180,7 +180,7 @@ class Dequeue(_Settings):
         With `auto_cleanup` it begins with the event that was given last, otherwise from its start.
         """
         batch, self._batch = self._batch, None
-        if batch:
+        if batch is not None:
             batch.give_back()
         elif self._consumer:
             self._consumer.give_back()

@@ -136,7 +136,7 @@ class Consumer:
             QueueClosed: this consumer was closed.
             FolderFailed: the system refuses something in the folder.
         """
-        while batch := self.take():
+        while (batch := self.take()) is not None:
             yield batch
 
     def take(self, *, timeout: float | None = None) -> Batch | None:
@@ -161,7 +161,7 @@ class Consumer:
                 if now >= self._recover_at:
                     self._recover()
                 batch = self._claim_next(now)
-            if batch:
+            if batch is not None:
                 return batch
             if self._has_ended():
                 self._ready.ring()  # Whoever else waits here is to see it, too.
@@ -259,7 +259,7 @@ class Consumer:
         if not self._is_open:
             with self._lock:
                 self._check_open()
-        if self._mine.cursor is None and (batch := self.take(timeout=timeout)):
+        if self._mine.cursor is None and (batch := self.take(timeout=timeout)) is not None:
             cursor = Cursor(batch, self._settings.checkpoint)
             self._cursors[cursor] = threading.current_thread()
             self._mine.cursor = cursor
@@ -317,13 +317,16 @@ class Consumer:
             self._room.ring()
             if is_listed and self._candidates.left:
                 self._ready.ring()  # The silence above took the rings of the others, too.
-            if batch := self._read(held):
+            if (batch := self._read(held)) is not None:
                 return batch
 
     def _read(self, held: Held) -> Batch | None:
         try:
             contents = self._format.read(self._folder.read(held))
             self._decoder.check(contents.codec)
+            if contents.done == contents.events:
+                self._folder.remove(held)  # It was given back with nothing left to do.
+                return None
         except BatchDamaged as error:
             try:
                 self._folder.set_aside(str(held.name), error.reason)

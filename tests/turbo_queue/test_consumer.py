@@ -203,6 +203,18 @@ def test_a_checkpoint_inside_a_batch_survives_giving_it_back(queue: Queue) -> No
     assert drain(queue) == list(range(50, 90))
 
 
+def test_a_batch_that_is_given_back_with_nothing_left_is_gone(queue: Queue) -> None:
+    fill_in_batches(queue, [1], [2])
+    with queue.consumer(stop_when_empty=True) as consumer:
+        batch = consumer.take()
+        assert batch is not None
+        batch.checkpoint(1)
+        batch.give_back()
+
+        assert list(consumer) == [2]
+    assert files(queue) == []
+
+
 def test_a_batch_is_settled_once(queue: Queue) -> None:
     fill(queue, [1])
     with queue.consumer() as consumer:

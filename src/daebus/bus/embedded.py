@@ -93,19 +93,32 @@ def ensure_server(folder: Path | None = None, *, idle_s: float | None = None) ->
     with place.starting():
         for process in _started:
             process.poll()
-        if not _answers(place.socket_path, None):
-            if (lock := place.take_server_lock()) is not None:
-                try:
-                    _started.append(_start_shared(place, lock))
-                finally:
-                    os.close(lock)
-            place.wait_until_it_answers(None, _started[-1] if lock is not None else None)
+        _start_unless_it_answers(place)
         if (lock := place.take_lock(keeper.LOCK)) is not None:
             try:
                 keeper.start(place.folder, place.socket_path, idle_s, lock)
             finally:
                 os.close(lock)
     return place.socket_path
+
+
+def _start_unless_it_answers(place: _Place) -> None:
+    """Start the shared server; one that holds the lock but does not answer yet is waited for.
+
+    That one may be about to end: then its lock becomes free, and another is started.
+    """
+    deadline = Deadline.after(START_S)
+    while not _answers(place.socket_path, None):
+        if (lock := place.take_server_lock()) is not None:
+            try:
+                _started.append(_start_shared(place, lock))
+            finally:
+                os.close(lock)
+            place.wait_until_it_answers(None, _started[-1])
+        elif deadline.has_passed():
+            raise place.is_silent()
+        else:
+            keeper.pause(0.005)
 
 
 def _start_shared(place: _Place, lock: int) -> subprocess.Popen[bytes]:
@@ -298,23 +311,25 @@ class _Place:
         with os.fdopen(os.open(self.config_path, flags, 0o600), "w") as file:
             file.write(text)
 
-    def wait_until_it_answers(
-        self, password: str | None, process: subprocess.Popen[bytes] | None
-    ) -> None:
-        """Wait for the first answer.
+    def wait_until_it_answers(self, password: str | None, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the first answer of a server that was just started.
 
         Raises:
             ServerUnavailable: the server ended, or does not answer in time.
         """
         deadline = Deadline.after(START_S)
         while not _answers(self.socket_path, password):
-            has_ended = process is not None and process.poll() is not None
-            if has_ended or deadline.has_passed():
-                what = "the bundled server ended" if has_ended else "it does not answer"
-                raise ServerUnavailable(
-                    str(self.folder), f"{what}; its log ends with: {self._end_of_log()}"
-                )
+            if process.poll() is not None:
+                raise self.is_silent("the bundled server ended")
+            if deadline.has_passed():
+                raise self.is_silent()
             keeper.pause(0.005)
+
+    def is_silent(self, what: str = "it does not answer") -> ServerUnavailable:
+        """The error for a server that does not answer, with what it wrote last."""
+        return ServerUnavailable(
+            str(self.folder), f"{what}; its log ends with: {self._end_of_log()}"
+        )
 
     def _end_of_log(self) -> str:
         try:
