@@ -48,7 +48,7 @@ def has_ended(pid: int) -> bool:
     """Whether a process is gone, or only waits to be reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # The latter: while it is being read.
         return True
 
 
@@ -217,7 +217,10 @@ def _listening_ports(pid: int) -> list[tuple[str, int]]:
     """The TCP addresses that a process listens on, as /proc/net/tcp has them."""
     sockets = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
-        target = str(each.readlink())
+        try:
+            target = str(each.readlink())
+        except FileNotFoundError:
+            continue  # A client has gone meanwhile.
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
     found = []
