@@ -22,10 +22,11 @@ class Batch:
     block. Iterating over it gives its events that are not finished, and finishes none by itself.
 
     Example:
-        >>> with Queue(folder).consumer() as consumer:
+        >>> with Queue(folder).consumer(stop_when_empty=True) as consumer:
         ...     for batch in consumer.batches():
         ...         with batch:
-        ...             store(list(batch))
+        ...             print(sum(batch))
+        6
     """
 
     def __init__(

@@ -65,6 +65,7 @@ class Contents:
         codec: The name of the codec of its events.
         rows: Its rows, in order.
         events: How many events they hold together.
+        crc32: The checksum of their bodies, one after the other.
         done: How many of those, from the first on, are finished.
         failures: How often in a row it has failed at the event `failed_at`.
         failed_at: The event (counted from 0) that it failed at, or -1.
@@ -74,6 +75,7 @@ class Contents:
     codec: str
     rows: tuple[Row, ...]
     events: int
+    crc32: int
     done: int = 0
     failures: int = 0
     failed_at: int = -1
@@ -113,7 +115,6 @@ class BatchFormat:
         Raises:
             BatchDamaged: it is more than SQLite can hold.
         """
-        crc32 = _crc32(contents.rows)
         database = self._writer
         try:
             self._empty_writer(sum(len(row.body) for row in contents.rows))
@@ -131,7 +132,7 @@ class BatchFormat:
                     FORMAT,
                     contents.codec,
                     contents.events,
-                    crc32,
+                    contents.crc32,
                     contents.failures,
                     contents.failed_at,
                     contents.reason,
@@ -218,6 +219,7 @@ class BatchFormat:
             codec.decode(),
             rows,
             events,
+            crc32,
             done,
             failures,
             failed_at,

@@ -73,6 +73,13 @@ class Enqueue(_Settings):
         max_events_per_file: A batch is full with this many events; 80,000.
         max_batch_age: Seconds after which a batch is made ready, however few events it has; 10.
         enqueue_active: Whether to go on adding; what `update_enqueue_active_state` found.
+
+    Example:
+        >>> into = enqueue()
+        >>> into.queue_name, into.root_path = "data_in", folder
+        >>> into.start()
+        >>> into.add({"data": "add_to_queue"})
+        >>> into.close()
     """
 
     def __init__(self) -> None:
@@ -146,6 +153,13 @@ class Dequeue(_Settings):
         root_path: The folder of the queue's folder.
         auto_cleanup: Remove a batch after its last event; False: `clean_up()` or `roll_back()`
             says what becomes of it, and until then the generator goes no further.
+
+    Example:
+        >>> out = dequeue(1)
+        >>> out.queue_name, out.root_path = "data_in", folder
+        >>> print(next(out.get()))
+        None
+        >>> out.close()
     """
 
     def __init__(self, proc_num: int | None = None) -> None:

@@ -41,6 +41,9 @@ class Consumer:
         >>> with Queue(folder).consumer(stop_when_empty=True) as consumer:
         ...     for event in consumer:
         ...         print(event)
+        1
+        2
+        3
     """
 
     def __init__(self, folder: Folder, settings: QueueSettings, *, stop_when_empty: bool) -> None:

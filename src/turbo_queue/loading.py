@@ -5,6 +5,8 @@ It lives in memory until it is published as a whole, so a file that others see i
 
 from __future__ import annotations
 
+import zlib
+
 from turbo_queue.batch_file import Contents
 from turbo_queue.codec import EVENTS_PER_ROW, Codec, Row
 
@@ -27,6 +29,7 @@ class Loading:
     def clear(self) -> None:
         """Begin the next batch."""
         self._rows: list[Row] = []
+        self._crc32s = [0]  # Up to each row, counted while its bytes are in the processor's cache.
         self._row: list[bytes] = []
         self._events_in_rows = 0
         self._bytes = 0
@@ -71,8 +74,7 @@ class Loading:
         """Add whole rows."""
         self._end_row()
         for row in rows:
-            self._rows.append(row)
-            self._events_in_rows += row.number
+            self._append(row)
             self._bytes += len(row.body)
         self._quick_events = self.space - 1
 
@@ -80,6 +82,7 @@ class Loading:
         """Remove the rows that were added last."""
         for row in rows:
             self._rows.pop()
+            self._crc32s.pop()
             self._events_in_rows -= row.number
             self._bytes -= len(row.body)
         self._quick_events = self.space - 1 if self._rows else 0
@@ -87,10 +90,15 @@ class Loading:
     def contents(self) -> Contents:
         """What the batch's file will hold."""
         self._end_row()
-        return Contents(self._codec.name, tuple(self._rows), self.events)
+        return Contents(self._codec.name, tuple(self._rows), self.events, self._crc32s[-1])
 
     def _end_row(self) -> None:
         if self._row:
-            self._rows += self._codec.rows(self._row)
-            self._events_in_rows += len(self._row)
+            for row in self._codec.rows(self._row):
+                self._append(row)
             self._row = []
+
+    def _append(self, row: Row) -> None:
+        self._rows.append(row)
+        self._crc32s.append(zlib.crc32(row.body, self._crc32s[-1]))
+        self._events_in_rows += row.number

@@ -50,7 +50,7 @@ class Queue:
         SettingsError: a setting makes no sense.
 
     Example:
-        >>> queue = Queue(folder)
+        >>> queue = Queue(another_folder)
         >>> with queue.producer() as producer:
         ...     producer.put({"id": 1})
         >>> with queue.consumer(stop_when_empty=True) as consumer:

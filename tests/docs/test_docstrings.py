@@ -1,0 +1,50 @@
+"""The examples in the docstrings of turbo_queue run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import turbo_queue
+from fixtures.queues import fill
+from turbo_queue import Queue
+
+MODULES = [
+    importlib.import_module(f"turbo_queue.{module.name}")
+    for module in pkgutil.iter_modules(turbo_queue.__path__)
+    if module.name not in {"__main__", "operate"}
+]
+
+EXAMPLES = [
+    example
+    for module in MODULES
+    for example in doctest.DocTestFinder().find(module)
+    if example.examples
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_the_example_runs(example: doctest.DocTest, tmp_path: Path) -> None:
+    fill(Queue(tmp_path / "queue"), [1, 2, 3])
+    names = {"folder": str(tmp_path / "queue"), "another_folder": str(tmp_path / "another")}
+    example.globs.update(vars(turbo_queue) | names)
+
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize(
+    "public",
+    ["Batch", "Consumer", "DeadBatches", "Dequeue", "Enqueue", "Producer.put", "Queue", "Startup"],
+)
+def test_what_users_call_has_an_example(public: str) -> None:
+    assert any(example.name.endswith(f".{public}") for example in EXAMPLES)
+
+
+def test_no_module_is_forgotten() -> None:
+    assert all(isinstance(module, ModuleType) for module in MODULES)
+    assert len(MODULES) > 20
