@@ -16,8 +16,9 @@ import sqlite3
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from turbo_queue.codec import Row
+from turbo_queue.codec import Decoder, Row
 from turbo_queue.errors import BatchDamaged
 
 #: The version of the format; a reader refuses those that it does not know.
@@ -81,6 +82,17 @@ class Contents:
     failed_at: int = -1
     reason: str | None = None
 
+    def unfinished(self, decoder: Decoder) -> list[Any]:
+        """The events that are not finished.
+
+        Raises:
+            BatchDamaged: there is no such codec, or it cannot read them.
+            SettingsError: the decoder does not read their codec.
+        """
+        decoder.check(self.codec)
+        events = [event for row in self.rows for event in decoder.events(self.codec, row)]
+        return events[self.done :]
+
     def failed(self, done: int, reason: str) -> Contents:
         """The same batch after one failure more. A batch that has moved on begins at one again."""
         failures = self.failures + 1 if done == self.failed_at else 1
@@ -99,9 +111,7 @@ class BatchFormat:
         # mallopt(3): glibc gives the memory of a batch back to the system after each one, and gets
         # it anew page by page, until something larger than a batch was freed once.
         bytes(_LARGER_THAN_MOST_BATCHES)
-        self._writer = _in_memory()
-        self._writer.execute("PRAGMA journal_mode = OFF")
-        self._writer.executescript(_SCHEMA)
+        self._writer = _new_writer()
         self._empty = self._writer.serialize()
         self._written_bytes = 0
         self._reader = _in_memory()
@@ -142,15 +152,19 @@ class BatchFormat:
             data = database.serialize()
             self._written_bytes = len(data)
         except BaseException as error:
-            self._writer.close()
-            self.__init__()  # type: ignore[misc] # Without a journal nothing can be taken back.
+            self._writer.close()  # Without a journal nothing can be taken back.
+            self._writer, self._written_bytes = _new_writer(), 0
             if isinstance(error, sqlite3.Error | OverflowError):
                 text = f"the events do not fit into one SQLite file: {error}"
                 raise BatchDamaged(text) from error
             raise
         if contents.done == 0:
             return data
-        return data[:PROGRESS_OFFSET] + progress(contents.done) + data[PROGRESS_OFFSET + 4 :]
+        return (
+            data[:PROGRESS_OFFSET]
+            + progress(contents.done)
+            + data[PROGRESS_OFFSET + PROGRESS_BYTES :]
+        )
 
     def _empty_writer(self, next_bytes: int) -> None:
         """Begin the next batch: in the memory of the last one if that is not too large for it.
@@ -237,6 +251,13 @@ def _crc32(rows: Iterable[Row]) -> int:
     for row in rows:
         checksum = zlib.crc32(row.body, checksum)
     return checksum
+
+
+def _new_writer() -> sqlite3.Connection:
+    database = _in_memory()
+    database.execute("PRAGMA journal_mode = OFF")
+    database.executescript(_SCHEMA)
+    return database
 
 
 def _in_memory() -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""The batches that failed too often: list them, look at them, put them back, remove them."""
+"""The batches that failed too often: list them, look at them, put them back."""
 
 from __future__ import annotations
 
@@ -79,10 +79,7 @@ class DeadBatches:
             SettingsError: its codec is one that this queue does not read.
         """
         _, contents = self._read(name)
-        decoder = Decoder(codec_named(self._codec))
-        decoder.check(contents.codec)
-        events = [event for row in contents.rows for event in decoder.events(contents.codec, row)]
-        return events[contents.done :]
+        return contents.unfinished(Decoder(codec_named(self._codec)))
 
     def retry(self, name: str) -> None:
         """Put a dead batch back among the ready ones, as if it had never failed.
@@ -103,9 +100,7 @@ class DeadBatches:
             self._folder.move(held, State.READY)
         finally:
             held.release()
-        bell = self._folder.bell("ready")
-        bell.ring()
-        bell.close()
+        self._folder.ring_ready()
 
     def _read(self, text: str) -> tuple[BatchName, Contents]:
         name = BatchName.parse(text)

@@ -110,6 +110,16 @@ class Folder:
         with reporting("opening a bell", path):
             return Bell(path)
 
+    def ring_ready(self) -> None:
+        """Wake a consumer, for those who keep no bell of their own.
+
+        Raises:
+            FolderFailed: the bell cannot be opened.
+        """
+        bell = self.bell("ready")
+        bell.ring()
+        bell.close()
+
     def names(self, *states: State) -> list[str]:
         """The names of the files in these states, oldest first; foreign names among them.
 

@@ -1,4 +1,4 @@
-"""What is in a queue, from its folder alone; looking takes no lock that others need."""
+"""What is in a queue, from its folder alone; looking keeps nobody from working."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class Monitor:
             FolderFailed: the folder cannot be read.
         """
         folder = self._folder
-        names = {
-            state: [name for text in folder.names(state) if (name := BatchName.parse(text))]
-            for state in State
-        }
+        names: dict[State, list[BatchName]] = {state: [] for state in State}
+        for text in folder.names(*State):
+            if name := BatchName.parse(text):
+                names[name.state].append(name)
         present = {name.identity for of_state in names.values() for name in of_state}
         self._events = {key: value for key, value in self._events.items() if key in present}
         alive = living(folder) if folder.exists() else []

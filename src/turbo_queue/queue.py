@@ -124,9 +124,7 @@ class Queue:
         """
         self._folder.prepare()
         self._folder.close()
-        bell = self._folder.bell("ready")
-        bell.ring()
-        bell.close()
+        self._folder.ring_ready()
 
     def reopen(self) -> None:
         """Take events again.
@@ -152,9 +150,7 @@ class Queue:
         self._folder.prepare()
         recovered = recover(self._folder, BatchFormat(), self.settings.max_failures)
         if recovered:
-            bell = self._folder.bell("ready")
-            bell.ring()
-            bell.close()
+            self._folder.ring_ready()
         return recovered
 
     def peek(self, number: int | None = None, state: State | str = State.READY) -> Iterator[Any]:
@@ -195,12 +191,10 @@ class Queue:
             if not data:
                 continue
             try:
-                contents = batch_format.read(data)
-                decoder.check(contents.codec)
-                rows = [decoder.events(contents.codec, row) for row in contents.rows]
+                events = batch_format.read(data).unfinished(decoder)
             except BatchDamaged:
                 continue  # A consumer will set it aside, with a log line.
-            yield from [event for events in rows for event in events][contents.done :]
+            yield from events
 
 
 def _absolute(path: str | PathLike[str]) -> Path:

@@ -211,10 +211,6 @@ def test_dead_owners_batches_are_given_back_on_a_full_disk(small_disk: Path) -> 
     assert drain(queue) == [1, 2, 3]
 
 
-def limited(kind: int, value: int) -> object:
-    return lambda: resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
-
-
 def run(program: str, queue: Queue, before: object = None) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program, str(queue.path)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from turbo_queue.batch_file import BatchFormat, Contents
+from turbo_queue.batch_file import BatchFormat
 from turbo_queue.codec import Decoder, codec_named
 from turbo_queue.errors import BatchDamaged
 from turbo_queue.names import BatchName
@@ -44,12 +44,6 @@ def batches(queue: Queue, state: State) -> Iterator[SeenBatch]:
         if data is None:
             continue
         try:
-            yield SeenBatch(text, _unfinished(batch_format.read(data), decoder))
+            yield SeenBatch(text, batch_format.read(data).unfinished(decoder))
         except BatchDamaged as error:
             yield SeenBatch(text, [], error.reason)
-
-
-def _unfinished(contents: Contents, decoder: Decoder) -> list[Any]:
-    decoder.check(contents.codec)
-    events = [event for row in contents.rows for event in decoder.events(contents.codec, row)]
-    return events[contents.done :]
