@@ -26,6 +26,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         yield running
 
 
+@pytest.fixture(scope="session", autouse=True)
+def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the services of this session, also those in other processes, keep files."""
+    folder = tmp_path_factory.mktemp("spool")
+    os.environ["DAEBUS_SPOOL"] = str(folder)
+    return folder
+
+
 @pytest.fixture
 def url(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of the session's server, which is also the default one in this test."""

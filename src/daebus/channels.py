@@ -67,13 +67,68 @@ def check_service_name(name: str) -> str:
     return name
 
 
-def presence_key(service: str, replica_id: str) -> str:
-    """The key that says that one replica is alive.
+def _named(service: str, rest: str) -> str:
+    """A name on the server that belongs to a service.
 
     The braces make a hash tag: all keys of a service share one slot of a cluster (Redis Cluster
     specification, "Hash tags").
     """
-    return f"daebus:{{{service}}}:replica:{replica_id}"
+    return f"daebus:{{{service}}}:{rest}"
+
+
+def presence_key(service: str, replica_id: str) -> str:
+    """The key that says that one replica is alive."""
+    return _named(service, f"replica:{replica_id}")
+
+
+def replicas_key(service: str) -> str:
+    """The sorted set of a service's replicas, by the time of their last sign of life."""
+    return _named(service, "replicas")
+
+
+def mode_key(service: str) -> str:
+    """The hash that says how requests reach a service; it stays when the service is down."""
+    return _named(service, "mode")
+
+
+def replica_channel(service: str, replica_id: str) -> str:
+    """The channel of one replica, on which it takes the requests that a caller gave to it."""
+    return _named(service, f"to:{replica_id}")
+
+
+def control_channel(service: str) -> str:
+    """The channel on which all replicas hear what concerns whichever of them has a request."""
+    return _named(service, "control")
+
+
+def inbox_key(service: str) -> str:
+    """The stream in which a service's durable messages wait."""
+    return _named(service, "inbox")
+
+
+def dead_key(service: str) -> str:
+    """The stream of the messages that failed too often."""
+    return _named(service, "dead")
+
+
+def sent_key(service: str, message_id: str) -> str:
+    """The key that says that a message of this id is in the inbox, or was, a short while ago."""
+    return _named(service, f"id:{message_id}")
+
+
+def answer_key(service: str, idempotency_key: str) -> str:
+    """The key that holds the answer to the first request with this idempotency key."""
+    return _named(service, f"answer:{idempotency_key}")
+
+
+def task_key(service: str, task: str) -> str:
+    """The hash of a background task that runs once among all replicas."""
+    return _named(service, f"task:{task}")
+
+
+def durable_key(channel: str) -> str:
+    """The set of the services that listen to a channel durably."""
+    return f"daebus:{{{channel}}}:durable"
 
 
 def presence_pattern(service: str) -> str:

@@ -11,10 +11,15 @@
     ├── ServiceUnavailable (ConnectionError) nobody serves this name
     │   └── ServerUnavailable                the Redis or Valkey server cannot be reached
     │       └── ConnectionLost               … and what became of a call under way is unknown
+    │           └── ReplicaLost              … because the replica that had it has died
+    ├── InboxFull                            a durable message was not stored: no room in the inbox
+    │   └── ServerFull                       … or in the server's memory
     └── RemoteError                          the service answered with an error
         ├── BadRequest, UnknownAction        the request was refused
         ├── Overloaded, Expired, ServiceStopping   … before its handler was started
-        └── HandlerTimeout                   the handler passed its time limit
+        ├── HandlerTimeout                   the handler passed its time limit
+        ├── WorkerDied                       the worker process died each time that it was tried
+        └── CallCancelled                    the caller cancelled it
 
 On the wire an error is a code and a text, never a Python name. `REMOTE_ERRORS` is the one table
 of codes; a code that it does not know becomes a plain `RemoteError`.
@@ -132,6 +137,34 @@ class ConnectionLost(ServerUnavailable):
         super().__init__(address, f"the connection was lost ({reason}), so the outcome is unknown")
 
 
+class ReplicaLost(ConnectionLost):
+    """The replica that had the request has died: whether the call ran is unknown."""
+
+    def __init__(self, service: str, action: str) -> None:
+        self.service = service
+        self.action = action
+        self.address = ""
+        self.reason = "the replica has died"
+        ConnectionError.__init__(
+            self,
+            f"the replica of service {service!r} that had the request for {action!r} has died, so "
+            f"the outcome is unknown",
+        )
+
+
+class InboxFull(DaebusError):
+    """A durable message was not stored, because as many wait as the service's inbox may hold."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        self.service = service
+        self.reason = reason
+        super().__init__(f"the message for service {service!r} was not stored: {reason}")
+
+
+class ServerFull(InboxFull):
+    """A durable message was not stored, because the server has no memory left for it."""
+
+
 class RemoteError(DaebusError):
     """The service answered with an error.
 
@@ -176,6 +209,14 @@ class HandlerTimeout(RemoteError):
     """The handler ran longer than the time limit of its action."""
 
 
+class WorkerDied(RemoteError):
+    """The worker process that ran the handler died, as often as it was tried."""
+
+
+class CallCancelled(RemoteError):
+    """The caller cancelled the request, or its deadline passed, while the handler was running."""
+
+
 class Code:
     """The error codes of the wire."""
 
@@ -187,6 +228,8 @@ class Code:
     EXPIRED: ClassVar = "expired"
     STOPPING: ClassVar = "stopping"
     HANDLER_TIMEOUT: ClassVar = "handler_timeout"
+    WORKER_DIED: ClassVar = "worker_died"
+    CANCELLED: ClassVar = "cancelled"
 
 
 #: What a code of the wire becomes at the caller. Other codes become a plain RemoteError.
@@ -197,6 +240,8 @@ REMOTE_ERRORS: dict[str, type[RemoteError]] = {
     Code.EXPIRED: Expired,
     Code.STOPPING: ServiceStopping,
     Code.HANDLER_TIMEOUT: HandlerTimeout,
+    Code.WORKER_DIED: WorkerDied,
+    Code.CANCELLED: CallCancelled,
 }
 
 

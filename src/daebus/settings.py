@@ -66,6 +66,47 @@ def seconds(name: str, given: float | None, default: float) -> float:
     return number
 
 
+def optional_number(name: str, given: int | None) -> int | None:
+    """A count of 1 or more, or None where neither `given` nor the environment has one.
+
+    Raises:
+        SettingsError: it is no whole number of 1 or more.
+    """
+    value = text(name, None) if given is None else given
+    return None if value is None else whole_number(name, value, 1)  # type: ignore[arg-type]
+
+
+def text(name: str, given: str | None) -> str | None:
+    """A text: `given`, else the environment's `DAEBUS_<NAME>`, else None."""
+    return given if given is not None else os.environ.get(f"DAEBUS_{name.upper()}") or None
+
+
+def choice(name: str, given: str | None, *choices: str) -> str:
+    """One of several words: `given`, else the environment's `DAEBUS_<NAME>`, else the first.
+
+    Raises:
+        SettingsError: it is none of them.
+    """
+    value = text(name, given)
+    if value is None:
+        return choices[0]
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; it must be {' or '.join(map(repr, choices))}")
+    return value
+
+
+def state_folder() -> Path:
+    """Where files of this user live that must outlast a restart (XDG Base Directory Specification).
+
+    systemd gives a service with `StateDirectory=` a folder of its own (systemd.exec(5)).
+    """
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0]) / "daebus"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "daebus"
+    return Path.home() / ".local" / "state" / "daebus"
+
+
 def _setting(name: str, given: float | None, default: float) -> float | str:
     if given is not None:
         return given

@@ -20,6 +20,9 @@ ERRORS = [
     errors.ServiceUnavailable("svc"),
     errors.ServerUnavailable("redis://host", "refused"),
     errors.ConnectionLost("redis://host", "reset"),
+    errors.ReplicaLost("svc", "act"),
+    errors.InboxFull("svc", "1,000 messages wait already"),
+    errors.ServerFull("svc", "out of memory"),
     *(
         errors.remote_error(code, "said", service="svc", action="act")
         for code in [*errors.REMOTE_ERRORS, "error", "handler_error", "of_a_later_version"]

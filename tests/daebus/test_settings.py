@@ -42,7 +42,7 @@ def test_a_bad_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_overflow_is_told() -> None:
-    with pytest.raises(SettingsError, match="'drop' is unknown"):
+    with pytest.raises(SettingsError, match="overflow is 'drop'"):
         Daebus("app", overflow="drop")
 
 

@@ -14,6 +14,14 @@ REFRESH_S = 2.0
 EXPIRE_S = 8.0
 
 
+class TaskRun(msgspec.Struct, kw_only=True):
+    """The last run of a background task."""
+
+    started_at: float
+    duration_s: float | None = None
+    error: str | None = None
+
+
 class Replica(msgspec.Struct, kw_only=True):
     """One running instance of a service, as it described itself last."""
 
@@ -25,15 +33,22 @@ class Replica(msgspec.Struct, kw_only=True):
     started_at: float
     actions: list[str] = []
     channels: list[str] = []
+    #: How requests reach it: `pubsub` or `stream`.
+    delivery: str = "pubsub"
     max_workers: int = 0
+    processes: int = 0
     in_progress: int = 0
     backlog: int = 0
+    #: Messages that wait on disk, because memory may not hold them.
+    spilled: int = 0
     handled: int = 0
     errors: int = 0
     #: How often the connection was lost and messages may have been missed.
     gaps: int = 0
     #: What went wrong, by kind, such as `rejected` or `bad_message`.
     incidents: dict[str, int] = {}
+    #: The last runs of background tasks, by name.
+    tasks: dict[str, TaskRun] = {}
 
 
 _encoder = msgspec.json.Encoder()

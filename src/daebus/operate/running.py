@@ -149,8 +149,8 @@ def _warn_of_overruled(
     """Say which options have no effect, because the code sets the same."""
     for option, asked, used in (
         ("--url", url, app._url or url),  # noqa: SLF001 - the CLI knows every part
-        ("--workers", workers, app._max_workers),  # noqa: SLF001
-        ("--grace", grace, app._grace_s),  # noqa: SLF001
+        ("--workers", workers, app._settings.max_workers),  # noqa: SLF001
+        ("--grace", grace, app._settings.grace_s),  # noqa: SLF001
     ):
         if asked is not None and asked != used:
             log.warning("%s has no effect: the app's code sets it itself", option)

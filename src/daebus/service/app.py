@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
-from daebus import settings
 from daebus.bus.connection import check_url
 from daebus.bus.presence import Replica
 from daebus.bus.shared import resolve_url
 from daebus.channels import check_service_name
 from daebus.errors import SettingsError
 from daebus.logs import get_logger, show_logs
-from daebus.messages import MAX_MESSAGE_BYTES
-from daebus.service.backlog import MAX_BYTES, MAX_MESSAGES
 from daebus.service.blueprint import Blueprint
+from daebus.service.configuration import ServiceSettings
 from daebus.service.context import current_request, current_response
-from daebus.service.lifecycle import Lifecycle, ServiceSettings
+from daebus.service.lifecycle import Lifecycle
 from daebus.service.registry import Registrar
 from daebus.service.request import Request
 from daebus.service.response import Response
 from daebus.service.signals import stop_on_signals
 
 log = get_logger(__name__)
-
-MAX_WORKERS = 10
-GRACE_S = 10.0
 
 
 class Daebus(Registrar):
@@ -35,15 +31,48 @@ class Daebus(Registrar):
 
     Args:
         name: the app's name; also the service's, if `run` is given no other.
-        max_workers: how many messages are handled at once, 1 or more (`DAEBUS_MAX_WORKERS`, 10).
+        max_workers: how many messages are handled at once in threads, 1 or more
+            (`DAEBUS_MAX_WORKERS`, 10).
         url: the server's address, such as `redis://host:6379/0`, `rediss://…`, `unix://…` or
             `embedded://` (`DAEBUS_URL`, `redis://localhost:6379`).
-        max_backlog: how many messages may wait for a free thread (`DAEBUS_MAX_BACKLOG`, 10,000).
-        max_backlog_bytes: how many bytes of messages may wait (`DAEBUS_MAX_BACKLOG_BYTES`, 64 MiB).
-        overflow: what happens to a message that finds no room. `"reject"`: its caller gets an
-            `Overloaded` error at once, a published message is dropped and counted.
+        max_backlog: how many messages may wait in memory (`DAEBUS_MAX_BACKLOG`, 10,000).
+        max_backlog_bytes: how many bytes of messages may wait there (`DAEBUS_MAX_BACKLOG_BYTES`,
+            64 MiB).
+        overflow: what happens to a message that finds no room in memory (`DAEBUS_OVERFLOW`).
+            `"spill"`, the default: it waits on disk, and is handled in its turn. `"reject"`: its
+            caller gets an `Overloaded` error at once, a published message is dropped and counted.
+        spool: the folder for what waits on disk and for the work of processes (`DAEBUS_SPOOL`,
+            `~/.local/state/daebus`, or systemd's `StateDirectory`).
+        max_spill: how many messages may wait on disk (`DAEBUS_MAX_SPILL`, 10,000,000).
+        max_spill_bytes: how many bytes of messages may wait there (`DAEBUS_MAX_SPILL_BYTES`,
+            4 GiB).
         max_message_bytes: larger messages are refused (`DAEBUS_MAX_MESSAGE_BYTES`, 1 MiB).
         grace: seconds that what is in progress has to finish at a stop (`DAEBUS_GRACE`, 10.0).
+        processes: how many worker processes run the handlers with `workers="process"`
+            (`DAEBUS_PROCESSES`, the number of cores).
+        start_method: how they are started: `"fork"`, `"spawn"` or `"forkserver"`
+            (`DAEBUS_START_METHOD`, what `multiprocessing` uses).
+        max_attempts: how often a message is tried whose worker process dies
+            (`DAEBUS_MAX_ATTEMPTS`, 3).
+        max_process_messages: a worker process is replaced after so many messages
+            (`DAEBUS_MAX_PROCESS_MESSAGES`, never).
+        max_process_bytes: … or when it has more memory than this (`DAEBUS_MAX_PROCESS_BYTES`).
+        delivery: how requests arrive (`DAEBUS_DELIVERY`). `"pubsub"`, the default: at most once,
+            nothing is stored. `"stream"`: at least once, from an inbox on the server that outlives
+            a restart of any part and that all replicas share.
+        durability: what the inbox must survive, or the service does not start: `"memory"` (a crash
+            of any service), `"crash"` (… of the server, too), `"power"` (a loss of power), or
+            `"replicas=N"` (stored by N replicas of the server); only told if None
+            (`DAEBUS_DURABILITY`).
+        prefetch: how many messages of the inbox a replica holds at once (`DAEBUS_PREFETCH`, 32 or
+            `max_workers`, whichever is more).
+        lease: seconds without a sign of life after which another replica takes over what one holds
+            (`DAEBUS_LEASE`, 10.0).
+        max_deliveries: how often a message of the inbox is delivered before it goes to the dead
+            letters (`DAEBUS_MAX_DELIVERIES`, 5).
+        max_inbox: how many messages the inbox may hold (`DAEBUS_MAX_INBOX`, 1,000,000).
+        deduplication: seconds within which a message that is sent again is stored once, and a call
+            with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
 
     Raises:
         SettingsError: a value makes no sense; the text says which.
@@ -64,21 +93,51 @@ class Daebus(Registrar):
         *,
         max_backlog: int | None = None,
         max_backlog_bytes: int | None = None,
-        overflow: str = "reject",
+        overflow: str | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        max_spill: int | None = None,
+        max_spill_bytes: int | None = None,
         max_message_bytes: int | None = None,
         grace: float | None = None,
+        processes: int | None = None,
+        start_method: str | None = None,
+        max_attempts: int | None = None,
+        max_process_messages: int | None = None,
+        max_process_bytes: int | None = None,
+        delivery: str | None = None,
+        durability: str | None = None,
+        prefetch: int | None = None,
+        lease: float | None = None,
+        max_deliveries: int | None = None,
+        max_inbox: int | None = None,
+        deduplication: float | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self._url = check_url(url) if url is not None else None
-        if overflow != "reject":
-            raise SettingsError(f"overflow={overflow!r} is unknown; use 'reject'")
-        number = settings.whole_number
-        self._max_workers = number("max_workers", max_workers, MAX_WORKERS)
-        self._max_backlog = number("max_backlog", max_backlog, MAX_MESSAGES)
-        self._max_backlog_bytes = number("max_backlog_bytes", max_backlog_bytes, MAX_BYTES)
-        self._max_message_bytes = number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
-        self._grace_s = settings.seconds("grace", grace, GRACE_S)
+        self._settings = ServiceSettings.of(
+            max_workers=max_workers,
+            max_backlog=max_backlog,
+            max_backlog_bytes=max_backlog_bytes,
+            overflow=overflow,
+            spool=spool,
+            max_spill=max_spill,
+            max_spill_bytes=max_spill_bytes,
+            max_message_bytes=max_message_bytes,
+            grace=grace,
+            processes=processes,
+            start_method=start_method,
+            max_attempts=max_attempts,
+            max_process_messages=max_process_messages,
+            max_process_bytes=max_process_bytes,
+            delivery=delivery,
+            durability=durability,
+            prefetch=prefetch,
+            lease=lease,
+            max_deliveries=max_deliveries,
+            max_inbox=max_inbox,
+            deduplication=deduplication,
+        )
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()
 
@@ -189,17 +248,7 @@ class Daebus(Registrar):
                     "is only '__main__'"
                 )
             lifecycle = Lifecycle(
-                ServiceSettings(
-                    service=name,
-                    url=resolve_url(self._url),
-                    max_workers=self._max_workers,
-                    max_backlog=self._max_backlog,
-                    max_backlog_bytes=self._max_backlog_bytes,
-                    max_message_bytes=self._max_message_bytes,
-                    grace_s=self._grace_s,
-                ),
-                self.registry,
-                stopping,
+                name, resolve_url(self._url), self._settings, self.registry, stopping
             )
             self._lifecycle = lifecycle
             self.registry.closed_because = (

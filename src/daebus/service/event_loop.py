@@ -51,8 +51,25 @@ class EventLoop:
 
     @property
     def in_progress(self) -> int:
-        """How many tasks are running or about to."""
+        """See `Runner`."""
         return len(self._tasks) + len(self._incoming)
+
+    @property
+    def waiting(self) -> int:
+        """See `Runner`: each message has a task at once."""
+        return 0
+
+    @property
+    def spilled(self) -> int:
+        """See `Runner`."""
+        return 0
+
+    def totals(self) -> tuple[int, int]:
+        """See `Runner`."""
+        return self.tally.handled.value, self.tally.errors.value
+
+    def cancel(self, request_id: str) -> None:
+        """See `Runner`."""
 
     def join(self, deadline: Deadline) -> list[Exchange]:
         """Let the handlers finish, cancel those that do not in time, and end; give those."""

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from daebus.service.request import Request
 from daebus.service.response import Response
 from daebus.service.routes import Route
 
 
+class Delivery(Protocol):
+    """How a message came, where somebody has to know what becomes of it. Safe from any thread."""
+
+    #: The message's id, the same however often it is delivered.
+    message_id: str
+    #: How often it was delivered, this time counted: above 1 it may have been handled before.
+    count: int
+    #: Whether it is stored elsewhere until it is finished: it need not be kept here, too.
+    is_stored: bool
+
+    def finished(self, failure: str | None) -> None:
+        """It was handled, or refused with an answer; with `failure` it is to be tried again."""
+
+    def refused(self, reason: str) -> None:
+        """It can never be handled, and nobody waits for an answer that would say so."""
+
+    def given_back(self) -> None:
+        """It was not handled, because the service stops."""
+
+
 class Exchange:
-    """A message, the handler that it goes to, and the response that it gets."""
+    """A message, the handler that it goes to, and the response that it gets.
 
-    __slots__ = ("request", "response", "route", "size_bytes")
+    Args:
+        route: where it goes.
+        request: what the handler reads.
+        response: what the handler sends.
+        data: the message as it came on the wire.
+        delivery: who has to know what becomes of it, if anybody.
+    """
 
-    def __init__(self, route: Route, request: Request, response: Response, size_bytes: int) -> None:
+    __slots__ = ("data", "delivery", "request", "response", "route", "size_bytes")
+
+    def __init__(
+        self,
+        route: Route,
+        request: Request,
+        response: Response,
+        data: bytes,
+        delivery: Delivery | None = None,
+    ) -> None:
         self.route = route
         self.request = request
         self.response = response
-        self.size_bytes = size_bytes
+        self.data = data
+        self.size_bytes = len(data)
+        self.delivery = delivery
 
     def arguments(self) -> tuple[Any, ...]:
         """The handler's arguments.
@@ -32,3 +69,9 @@ class Exchange:
             _ = self.request.payload
             return ()
         return make(self.request.raw_payload)
+
+    def finish(self, failure: str | None = None) -> None:
+        """The message is done with. One that failed is tried again, unless its caller was told."""
+        if self.delivery is not None:
+            is_told = self.request.reply_to is not None
+            self.delivery.finished(None if is_told else failure)

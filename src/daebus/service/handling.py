@@ -38,6 +38,7 @@ class Handling:
     def run(self, exchange: Exchange, tally: Tally) -> None:
         """Handle a message in this thread. Whatever the handler does, this returns and answers."""
         token = current.set(exchange)
+        failure: str | None = None
         try:
             arguments = self._prepare(exchange)
             if arguments is None:
@@ -51,15 +52,17 @@ class Handling:
                 self._finish(exchange, result)
         except BaseException as error:  # noqa: BLE001 - sys.exit in a handler ends the handler
             tally.errors.value += 1
-            self._fail(exchange, error)
+            failure = self._fail(exchange, error)
         finally:
             tally.handled.value += 1
             current.reset(token)
+            exchange.finish(failure)
 
     async def run_async(self, exchange: Exchange, tally: Tally) -> None:
         """Handle a message as a task of the event loop."""
         current.set(exchange)  # A task has a context of its own.
         limit = asyncio.timeout(exchange.route.timeout_s)
+        failure: str | None = None
         try:
             arguments = self._prepare(exchange)
             if arguments is None:
@@ -72,14 +75,15 @@ class Handling:
         except BaseException as error:
             tally.errors.value += 1
             if isinstance(error, TimeoutError) and limit.expired():
-                self._pass_limit(exchange)
+                failure = self._pass_limit(exchange)
             elif isinstance(error, asyncio.CancelledError):
-                refuse(exchange, Code.STOPPING, "the service stopped before the handler was done")
+                cut_off(exchange)
                 raise
             else:
-                self._fail(exchange, error)
+                failure = self._fail(exchange, error)
         finally:
             tally.handled.value += 1
+            exchange.finish(failure)
 
     def stop(self) -> None:
         """End the watch on time limits."""
@@ -118,8 +122,8 @@ class Handling:
         except AlreadyAnswered:
             pass  # Its time limit passed in this moment.
 
-    def _fail(self, exchange: Exchange, error: BaseException) -> None:
-        """A handler raised: log it with its traceback, and answer."""
+    def _fail(self, exchange: Exchange, error: BaseException) -> str:
+        """A handler raised: log it with its traceback, answer, and give the reason."""
         text = describe(error)
         log.error(
             "%r failed: %s",
@@ -130,15 +134,26 @@ class Handling:
         )
         if not exchange.response.is_answered:
             refuse(exchange, Code.HANDLER_ERROR, text)
+        return text
 
-    def _pass_limit(self, exchange: Exchange) -> None:
+    def _pass_limit(self, exchange: Exchange) -> str:
         """A handler's time limit passed."""
         timeout_s = exchange.route.timeout_s
         self._incidents.report(
             "handler_timeout",
             f"{exchange.route.name!r} runs longer than its limit of {timeout_s:g} s",
         )
-        refuse(exchange, Code.HANDLER_TIMEOUT, f"the handler ran longer than its {timeout_s:g} s")
+        text = f"the handler ran longer than its {timeout_s:g} s"
+        refuse(exchange, Code.HANDLER_TIMEOUT, text)
+        return text
+
+
+def cut_off(exchange: Exchange) -> None:
+    """The service stops before a message was handled: pass it on to another, or tell its caller."""
+    if exchange.delivery is not None:
+        exchange.delivery.given_back()
+    else:
+        refuse(exchange, Code.STOPPING, "the service stopped before the handler was done")
 
 
 def refuse(exchange: Exchange, code: str, text: str) -> None:

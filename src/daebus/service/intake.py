@@ -1,17 +1,15 @@
-"""How messages arrive: from the subscription, through the limits, to whoever handles them.
+"""From the bytes of a message to its handler's runner: decode it, find its route, or refuse it.
 
-Runs in the reader thread of the service's own link, and never waits: what finds no room is
-refused at once, because a subscriber that stops reading is cut off by the server.
+Called from the threads in which messages arrive, and never waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from daebus.bus.commands import Receivers
 from daebus.channels import MAX_NAME_LENGTH, is_reply_channel
-from daebus.errors import BadMessage, Code, ConnectionLost, DaebusError
-from daebus.logs import Incidents, get_logger, printable
+from daebus.errors import BadMessage, Code, DaebusError
+from daebus.logs import Incidents, printable
 from daebus.messages import (
     ErrorEnvelope,
     RequestEnvelope,
@@ -19,28 +17,24 @@ from daebus.messages import (
     decode_ids,
     decode_request,
 )
-from daebus.service.exchange import Exchange
-from daebus.service.registry import Gap
+from daebus.service.exchange import Delivery, Exchange
 from daebus.service.request import ActionRequest, Request
 from daebus.service.response import NO_RESPONSE, Outlet, Response
 from daebus.service.routes import Route, Routes
-
-log = get_logger(__name__)
 
 #: Hands a message to where its handler runs; False when there is no room.
 Offer = Callable[[Exchange], bool]
 
 
 class Intake:
-    """The consumer of the service's link.
+    """Takes messages, however they arrive.
 
     Args:
-        service: the service's name, which is its channel.
+        service: the service's name.
         routes: where messages go.
         offer: takes each message.
         outlet: where refusals leave.
         incidents: where refusals are counted.
-        on_gap: told when messages may have been missed.
         max_message_bytes: larger messages are refused.
     """
 
@@ -52,62 +46,32 @@ class Intake:
         offer: Offer,
         outlet: Outlet,
         incidents: Incidents,
-        on_gap: Callable[[Gap], None],
         max_message_bytes: int,
     ) -> None:
         self._service = service
-        self._channel = service.encode()
         self._actions = routes.actions
-        self._channels = {name.encode(): (name, found) for name, found in routes.channels.items()}
-        self._patterns = {name.encode(): found for name, found in routes.patterns.items()}
         self._offer = offer
         self._outlet = outlet
         self._incidents = incidents
-        self._on_gap = on_gap
         self._max_bytes = max_message_bytes
-        self.gaps = 0
 
-    def on_messages(self, messages: list[list[bytes]]) -> bool:
-        """See `Consumer`."""
-        channels, own_channel = self._channels, self._channel
-        for message in messages:
-            try:
-                if message[0] == b"message":
-                    _, channel, data = message
-                    if channel in channels:
-                        self._take_published(*channels[channel], data)
-                    if channel == own_channel:
-                        self._take_request(data)
-                else:
-                    _, pattern, channel, data = message
-                    name = channel.decode(errors="replace")
-                    self._take_published(name, self._patterns[pattern], data)
-            except Exception:
-                # One message must never end the reader, whatever is wrong with it.
-                self._incidents.report("intake_error", "a message could not be taken")
-                log.exception("a message could not be taken", extra={"event": "intake.error"})
-        return False
+    def take_request(
+        self, data: bytes, channel: str, delivery: Delivery | None = None, age_s: float = 0.0
+    ) -> None:
+        """Take a request for an action.
 
-    @property
-    def is_expecting(self) -> bool:
-        """See `Consumer`."""
-        return True
-
-    def on_lost(self, error: ConnectionLost) -> None:
-        """See `Consumer`."""
-
-    def on_back(self, gap_s: float, reason: str) -> None:
-        """See `Consumer`."""
-        self.gaps += 1
-        self._on_gap(Gap(gap_s, reason))
-
-    def _take_request(self, data: bytes) -> None:
+        Args:
+            data: the request as it came.
+            channel: what it came on.
+            delivery: who has to know what becomes of it.
+            age_s: how long ago it was sent.
+        """
         try:
             envelope = decode_request(data, self._max_bytes)
         except BadMessage as error:
-            self._refuse_unread(data, error)
+            self._refuse_unread(data, error, delivery)
             return
-        request = self._request(envelope)
+        request = self._request(envelope, channel, age_s)
         response = Response(request, self._outlet)
         route = self._actions.get(envelope.action)
         if route is None:
@@ -115,8 +79,13 @@ class Intake:
                 "unknown_action", lambda: f"there is no action {_shown(envelope.action)}"
             )
             self._refuse(response, Code.UNKNOWN_ACTION, self._unknown(envelope.action))
+            if delivery is not None:
+                _end(delivery, request.reply_to, f"there is no action {_shown(envelope.action)}")
             return
-        if not self._offer(Exchange(route, request, response, len(data))):
+        exchange = Exchange(route, request, response, data, delivery)
+        if delivery is not None:
+            request.message_id, request.delivery_count = delivery.message_id, delivery.count
+        if not self._offer(exchange):
             self._incidents.report(
                 "rejected", f"the backlog is full: requests such as {route.name!r} are refused"
             )
@@ -126,30 +95,45 @@ class Intake:
                 f"service {self._service!r} has as many messages waiting as it may hold",
             )
 
-    def _take_published(self, channel: str, routes: list[Route], data: bytes) -> None:
+    def take_published(
+        self, channel: str, routes: list[Route], data: bytes, delivery: Delivery | None = None
+    ) -> None:
+        """Take a message that was published to a channel, for each listener.
+
+        Args:
+            channel: the channel's name.
+            routes: the listeners.
+            data: the payload as it came.
+            delivery: who has to know what becomes of it.
+        """
         try:
             check_limits(data, self._max_bytes)
         except BadMessage as error:
             reason = error.reason
             self._incidents.report("bad_message", f"dropped on {channel!r}: {reason}")
+            if delivery is not None:
+                delivery.refused(reason)
             return
         for route in routes:
-            if not self._offer(Exchange(route, Request(data, channel), NO_RESPONSE, len(data))):
+            request = Request(data, channel)
+            if delivery is not None:
+                request.message_id, request.delivery_count = delivery.message_id, delivery.count
+            if not self._offer(Exchange(route, request, NO_RESPONSE, data, delivery)):
                 self._incidents.report(
                     "dropped", f"the backlog is full: messages on {channel!r} are dropped"
                 )
 
-    def _request(self, envelope: RequestEnvelope) -> Request:
+    def _request(self, envelope: RequestEnvelope, channel: str, age_s: float) -> ActionRequest:
         reply_to = envelope.reply_to
         if reply_to is not None and not is_reply_channel(reply_to):
             self._incidents.report(
                 "bad_reply_to",
                 lambda: f"no replies go to {_shown(str(reply_to))}: not a caller's channel",
             )
-            return ActionRequest(envelope, self._service, None)
-        return ActionRequest(envelope, self._service, reply_to)
+            return ActionRequest(envelope, channel, None, age_s)
+        return ActionRequest(envelope, channel, reply_to, age_s)
 
-    def _refuse_unread(self, data: bytes, error: BadMessage) -> None:
+    def _refuse_unread(self, data: bytes, error: BadMessage, delivery: Delivery | None) -> None:
         """A request that cannot be read is answered if it at least says where to."""
         reason = error.reason
         self._incidents.report("bad_message", lambda: f"refused a message: {printable(reason)}")
@@ -157,17 +141,26 @@ class Intake:
         if reply_to is not None and is_reply_channel(reply_to):
             envelope = ErrorEnvelope(reason, Code.BAD_REQUEST, request_id)
             self._outlet.publish(reply_to, self._outlet.encode(envelope))
+        if delivery is not None:
+            _end(delivery, reply_to, reason)
 
-    def _refuse(self, response: Response, code: str, text: str) -> Receivers | None:
+    def _refuse(self, response: Response, code: str, text: str) -> None:
         try:
-            return response.refuse(code, text)
+            response.refuse(code, text)
         except DaebusError:
             self._incidents.report("reply_lost", "a refusal could not be sent")
-            return None
 
     def _unknown(self, action: str) -> str:
         known = ", ".join(sorted(self._actions)) or "none"
         return f"there is no action {_shown(action)}; service {self._service!r} has: {known}"
+
+
+def _end(delivery: Delivery, reply_to: str | None, reason: str) -> None:
+    """A message that can never be handled: its caller was told, or it is kept with the reason."""
+    if reply_to is None:
+        delivery.refused(reason)
+    else:
+        delivery.finished(None)
 
 
 def _shown(name: str) -> str:

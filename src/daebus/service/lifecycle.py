@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,20 +16,21 @@ from daebus.bus import checkup, shared
 from daebus.bus.link import Link
 from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
-from daebus.errors import Code, DaebusError, ServerUnavailable
+from daebus.errors import DaebusError, ServerUnavailable
 from daebus.logs import Incidents, get_logger
-from daebus.service.backlog import Backlog
-from daebus.service.event_loop import EventLoop
+from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
-from daebus.service.handling import Handling, refuse
+from daebus.service.handling import Handling, cut_off
 from daebus.service.heartbeat import Heartbeat
 from daebus.service.intake import Intake
 from daebus.service.periodic import Periodic
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
+from daebus.service.runners import Runners
+from daebus.service.sources import Source
+from daebus.service.subscription import Subscription
 from daebus.service.threads import Threads
-from daebus.service.workers import Workers
 
 log = get_logger(__name__)
 
@@ -47,29 +47,30 @@ _running: contextvars.ContextVar[Lifecycle | None] = contextvars.ContextVar(
 )
 
 
-@dataclass(frozen=True)
-class ServiceSettings:
-    """What a service runs with; see `Daebus` for what each means."""
-
-    service: str
-    url: str
-    max_workers: int
-    max_backlog: int
-    max_backlog_bytes: int
-    max_message_bytes: int
-    grace_s: float
-
-
 class Lifecycle:
     """All parts of one run of a service.
+
+    Args:
+        service: the service's name.
+        url: the server's address.
+        settings: what it runs with.
+        registry: its handlers.
+        stopping: set by whoever asks to stop.
 
     Raises:
         RegistrationError: a handler's parameters or a schedule cannot be served.
     """
 
     def __init__(
-        self, settings: ServiceSettings, registry: Registry, stopping: threading.Event
+        self,
+        service: str,
+        url: str,
+        settings: ServiceSettings,
+        registry: Registry,
+        stopping: threading.Event,
     ) -> None:
+        self._service = service
+        self._url = url
         self._settings = settings
         self._registry = registry
         self._replica_id = uuid.uuid4().hex
@@ -93,24 +94,29 @@ class Lifecycle:
         # Replies leave over the link that requests come on. The process's shared link has the reply
         # channel of its callers: a client that publishes to itself costs the server 16 KiB for each
         # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
-        self._link = Link(settings.url, shared.connection_name(settings.service))
+        self._link = Link(url, shared.connection_name(service))
         outlet = Outlet(self._link, settings.max_message_bytes)
         self._handling = Handling(self.incidents)
-        self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
-        self._workers = Workers(settings.max_workers, self._backlog, self._handling, self._enter)
-        self._loop: EventLoop | None = None
-        if routes.has_async:
-            self._loop = EventLoop(settings.max_backlog, self._handling, self._enter)
-        self._intake = Intake(
-            settings.service,
+        self._runners = Runners(settings, routes, self._handling, self._enter)
+        intake = Intake(
+            service,
             routes,
-            offer=self._offer if self._loop else self._backlog.offer,
+            offer=self._runners.offer,
             outlet=outlet,
             incidents=self.incidents,
-            on_gap=self._on_gap,
             max_message_bytes=settings.max_message_bytes,
         )
-        self._link.consumer = self._intake
+        self._subscription = Subscription(
+            self._link,
+            service,
+            self._replica_id,
+            routes,
+            intake=intake,
+            incidents=self.incidents,
+            on_gap=self._on_gap,
+            takes_requests=settings.delivery == "pubsub",
+        )
+        self._sources: list[Source] = [self._subscription]
         self._heartbeat = Heartbeat(self._link, self.describe, self.incidents)
 
     def is_running(self) -> bool:
@@ -128,7 +134,7 @@ class Lifecycle:
             ServerUnavailable: the server cannot be reached, or refuses to subscribe.
             Exception: what an `on_start` function raised.
         """
-        service = self._settings.service
+        service = self._service
         deadline = Deadline.after(START_S)
         self._link.start()
         self._link.ensure_up(deadline)
@@ -140,13 +146,12 @@ class Lifecycle:
                 service,
                 extra={"event": "service.replica"},
             )
-        self._workers.start()
-        if self._loop is not None:
-            self._loop.start()
+        self._runners.start()
         self._has_called_start_hooks = True
         for hook in self._registry.on_start:
             contextvars.copy_context().run(self._call, hook)
-        self._link.subscribe(deadline, {service, *self._routes.channels}, self._routes.patterns)
+        for source in self._sources:
+            source.start(deadline)
         self._heartbeat.start()
         self._periodic.start()
         self._threads.start()
@@ -180,14 +185,14 @@ class Lifecycle:
                     step(deadline)
                 except Exception as error:  # noqa: BLE001 - the other steps must be taken
                     errors.append(error)
-            log.info("service %r has stopped", self._settings.service, extra={"event": "stopped"})
+            log.info("service %r has stopped", self._service, extra={"event": "stopped"})
         if errors:
-            raise ExceptionGroup(f"service {self._settings.service!r} stopped with errors", errors)
+            raise ExceptionGroup(f"service {self._service!r} stopped with errors", errors)
 
     def _stop_order(self) -> list[Callable[[Deadline], object]]:
         return [
-            # First nothing new comes in: the server then tells callers that nobody listens.
-            self._stop_intake,
+            # First nothing new comes in.
+            *(source.stop for source in self._sources),
             lambda _: self._periodic.request_stop(),
             # What waits is handled while everything it may need still runs.
             self._drain,
@@ -205,14 +210,9 @@ class Lifecycle:
 
     def describe(self) -> Replica:
         """What this instance is and has done."""
-        handled, errors = self._workers.totals()
-        in_progress = self._workers.in_progress
-        if self._loop is not None:
-            handled += self._loop.tally.handled.value
-            errors += self._loop.tally.errors.value
-            in_progress += self._loop.in_progress
+        totals = [runner.totals() for runner in self._runners]
         return Replica(
-            service=self._settings.service,
+            service=self._service,
             replica_id=self._replica_id,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -220,12 +220,14 @@ class Lifecycle:
             started_at=self._started_at,
             actions=sorted(self._registry.actions),
             channels=sorted({listener.channel for listener in self._registry.listeners}),
+            delivery=self._settings.delivery,
             max_workers=self._settings.max_workers,
-            in_progress=in_progress,
-            backlog=len(self._backlog),
-            handled=handled,
-            errors=errors,
-            gaps=self._intake.gaps,
+            in_progress=sum(runner.in_progress for runner in self._runners),
+            backlog=sum(runner.waiting for runner in self._runners),
+            spilled=sum(runner.spilled for runner in self._runners),
+            handled=sum(handled for handled, _ in totals),
+            errors=sum(errors for _, errors in totals),
+            gaps=self._subscription.gaps,
             incidents=self.incidents.counts(),
         )
 
@@ -234,17 +236,12 @@ class Lifecycle:
     def _enter(self) -> None:
         """Prepare a thread for the user's code."""
         _running.set(self)
-        shared.home_url.set(self._settings.url)
-        shared.home_service.set(self._settings.service)
+        shared.home_url.set(self._url)
+        shared.home_service.set(self._service)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._enter()
         function(*arguments)
-
-    def _offer(self, exchange: Exchange) -> bool:
-        if exchange.route.is_async and self._loop is not None:
-            return self._loop.offer(exchange)
-        return self._backlog.offer(exchange)
 
     def _on_gap(self, gap: Gap) -> None:
         """Tell the user's functions, in a thread of their own: the reader must go on."""
@@ -261,14 +258,8 @@ class Lifecycle:
 
     # --- stopping ---
 
-    def _stop_intake(self, deadline: Deadline) -> None:
-        if self._link.is_up:
-            self._link.unsubscribe_all(Deadline.after(min(1.0, deadline.remaining_s())))
-
     def _drain(self, deadline: Deadline) -> None:
-        self._cut = self._workers.join(deadline)
-        if self._loop is not None:
-            self._cut += self._loop.join(deadline)
+        self._cut = self._runners.join(deadline)
         late = [f"background task {name!r}" for name in self._periodic.join(deadline)]
         late += [f"thread {name!r}" for name in self._threads.join(deadline)]
         if late:
@@ -281,7 +272,7 @@ class Lifecycle:
 
     def _answer_cut(self) -> None:
         for exchange in self._cut:
-            refuse(exchange, Code.STOPPING, "the service stopped before the handler was done")
+            cut_off(exchange)
         if self._cut:
             names = sorted({repr(exchange.route.name) for exchange in self._cut})
             log.warning(

@@ -17,6 +17,11 @@ R = TypeVar("R")
 Function = Callable[..., Any]
 
 
+#: Where a handler runs: `workers=` of the decorators.
+THREAD = "thread"
+PROCESS = "process"
+
+
 @dataclass(frozen=True)
 class Action:
     """Answers the requests that ask for this action."""
@@ -24,6 +29,7 @@ class Action:
     name: str
     function: Function
     timeout_s: float | None = None
+    workers: str = THREAD
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Listener:
 
     channel: str
     function: Function
+    timeout_s: float | None = None
+    workers: str = THREAD
+    #: Whether messages wait for the service in its inbox while it is down.
+    is_durable: bool = False
 
     @property
     def is_pattern(self) -> bool:
@@ -46,6 +56,12 @@ class Background:
     name: str
     schedule: float | str
     function: Function
+    #: `each`: in every replica; `cluster`: once among all of them.
+    scope: str = "each"
+    #: A run that was due while nobody ran: `skip` it, or `run` once as soon as somebody does.
+    misfire: str = "skip"
+    #: A run that is due while the last one is under way elsewhere: `skip` it, or `allow` both.
+    overlap: str = "skip"
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ class Registry:
     on_start: list[Function] = field(default_factory=list)
     on_stop: list[Function] = field(default_factory=list)
     on_gap: list[Function] = field(default_factory=list)
+    on_worker_start: list[Function] = field(default_factory=list)
     #: Why nothing may be added any more, if so.
     closed_because: str | None = None
 
@@ -117,6 +134,7 @@ class Registry:
         self.on_start.extend(other.on_start)
         self.on_stop.extend(other.on_stop)
         self.on_gap.extend(other.on_gap)
+        self.on_worker_start.extend(other.on_worker_start)
 
     def _check_open(self) -> None:
         if self.closed_because:
@@ -130,7 +148,7 @@ class Registrar:
         self.registry = Registry()
 
     def action(
-        self, name: str, *, timeout: float | None = None
+        self, name: str, *, timeout: float | None = None, workers: str = THREAD
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Answer requests for the action `name`.
 
@@ -142,10 +160,12 @@ class Registrar:
         Args:
             name: the action's name, unique in the service.
             timeout: a time limit in seconds. When it is over the caller gets an error; an
-                `async def` handler is cancelled, a thread cannot be stopped and works on.
+                `async def` handler is cancelled, a worker process is killed and replaced, a thread
+                cannot be stopped and works on.
+            workers: where it runs: `"thread"`, or `"process"` for work that keeps a core busy.
 
         Raises:
-            RegistrationError: the name is taken.
+            RegistrationError: the name is taken, or there are no such workers.
 
         Example:
             >>> @app.action("add")
@@ -153,14 +173,22 @@ class Registrar:
             ...     return a + b
         """
         check_name("action", name)
+        _check_choice(f"action {name!r}: workers", workers, THREAD, PROCESS)
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
-            self.registry.add_action(Action(name, function, timeout))
+            self.registry.add_action(Action(name, function, timeout, workers))
             return function
 
         return register
 
-    def listen(self, channel: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def listen(
+        self,
+        channel: str,
+        *,
+        timeout: float | None = None,
+        workers: str = THREAD,
+        durable: bool = False,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Take what is published to `channel`, a name or a pattern such as `events.*`.
 
         A function with one parameter gets the whole payload, checked against its type hint if it
@@ -168,6 +196,13 @@ class Registrar:
 
         Args:
             channel: the channel's name or pattern; several functions may listen to one.
+            timeout: a time limit in seconds, as for `action`.
+            workers: where it runs, as for `action`.
+            durable: messages wait for the service while it is down, one of its replicas handles
+                each, and one that fails is tried again. The channel must be a name, not a pattern.
+
+        Raises:
+            RegistrationError: there are no such workers, or a pattern is to be durable.
 
         Example:
             >>> @app.listen("events.*")
@@ -175,15 +210,27 @@ class Registrar:
             ...     logger.info("%s: %s", request.channel, data)
         """
         check_name("channel", channel)
+        _check_choice(f"listener {channel!r}: workers", workers, THREAD, PROCESS)
+        if durable and is_pattern(channel):
+            raise RegistrationError(
+                f"listener {channel!r}: a pattern cannot be durable; name each channel"
+            )
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
-            self.registry.add_listener(Listener(channel, function))
+            listener = Listener(channel, function, timeout, workers, durable)
+            self.registry.add_listener(listener)
             return function
 
         return register
 
     def background(
-        self, name: str, schedule: float | str
+        self,
+        name: str,
+        schedule: float | str,
+        *,
+        scope: str = "each",
+        misfire: str = "skip",
+        overlap: str = "skip",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Run a function again and again.
 
@@ -192,9 +239,15 @@ class Registrar:
         Args:
             name: the task's name, unique in the service.
             schedule: seconds between two runs, or a cron expression of five fields in local time.
+            scope: `"each"`: in every replica; `"cluster"`: once among all replicas.
+            misfire: with scope `"cluster"`, a run that was due while no replica was there: `"skip"`
+                it, or `"run"` it once as soon as one is.
+            overlap: with scope `"cluster"`, a run that is due while the last one is under way in
+                another replica: `"skip"` it, or `"allow"` both.
 
         Raises:
-            RegistrationError: the name is taken, or the schedule cannot be read.
+            RegistrationError: the name is taken, the schedule cannot be read, or there is no such
+                choice.
 
         Example:
             >>> @app.background("cleanup", "0 3 * * *")
@@ -207,8 +260,14 @@ class Registrar:
                 f"a cron expression such as '*/5 * * * *'"
             )
 
+        task_name = f"background task {name!r}"
+        _check_choice(f"{task_name}: scope", scope, "each", "cluster")
+        _check_choice(f"{task_name}: misfire", misfire, "skip", "run")
+        _check_choice(f"{task_name}: overlap", overlap, "skip", "allow")
+
         def register(function: Callable[P, R]) -> Callable[P, R]:
-            self.registry.add_background(Background(name, schedule, function))
+            task = Background(name, schedule, function, scope, misfire, overlap)
+            self.registry.add_background(task)
             return function
 
         return register
@@ -254,6 +313,11 @@ class Registrar:
         self.registry.add_hook(self.registry.on_gap, function)
         return function
 
+    def on_worker_start(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Call a function in each worker process before its first message, to load a model, say."""
+        self.registry.add_hook(self.registry.on_worker_start, function)
+        return function
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -268,6 +332,13 @@ def where(function: Function) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__qualname__", repr(function))
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _check_choice(what: str, given: str, *choices: str) -> None:
+    if given not in choices:
+        raise RegistrationError(
+            f"{what}={given!r} is unknown; use {' or '.join(map(repr, choices))}"
+        )
 
 
 def _add_named(kind: str, mine: dict[str, Any], name: str, entry: Any) -> None:

@@ -25,9 +25,13 @@ class Request:
         request_id: the request's id, chosen by the caller.
         service: the service that sent it; None for a bare caller.
         headers: what the caller passed along, by name.
+        message_id: the same however often the message is delivered; the caller's `request_id`
+            where it is delivered once at most.
+        delivery_count: how often it was delivered, this time counted. Above 1 it is a redelivery,
+            and may have been handled before.
     """
 
-    __slots__ = ("_payload", "channel", "raw_payload")
+    __slots__ = ("_payload", "channel", "delivery_count", "message_id", "raw_payload")
 
     # A published message has none of these, and costs nothing for them.
     action: str | None = None
@@ -41,6 +45,8 @@ class Request:
         self.raw_payload = raw_payload
         self.channel = channel
         self._payload = _NOT_DECODED
+        self.message_id: str | None = None
+        self.delivery_count = 1
 
     @property
     def payload(self) -> Any:
@@ -69,21 +75,26 @@ class ActionRequest(Request):
         envelope: the request as it came.
         channel: the service's channel.
         reply_to: where the reply goes, if the envelope's may be answered.
+        age_s: how long ago it was sent, as far as it had to wait elsewhere.
     """
 
     __slots__ = ("_deadline_at", "action", "headers", "reply_to", "request_id", "service")
 
-    def __init__(self, envelope: RequestEnvelope, channel: str, reply_to: str | None) -> None:
+    def __init__(
+        self, envelope: RequestEnvelope, channel: str, reply_to: str | None, age_s: float = 0.0
+    ) -> None:
         self.raw_payload = envelope.payload
         self.channel = channel
         self._payload = _NOT_DECODED
         self.action = envelope.action
         self.reply_to = reply_to
-        self.request_id = envelope.request_id
+        self.request_id = request_id = envelope.request_id
+        self.message_id = None if request_id is None else str(request_id)
+        self.delivery_count = 1
         self.service = envelope.service
         self.headers = envelope.headers or _NO_HEADERS
         timeout_ms = envelope.timeout_ms
-        self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000 - age_s
 
     @property
     def is_expired(self) -> bool:  # type: ignore[override]

@@ -5,22 +5,33 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from daebus.errors import RegistrationError
 from daebus.service.parameters import Arguments, action_arguments, listener_arguments
-from daebus.service.registry import Action, Function, Listener, Registry, where
+from daebus.service.registry import PROCESS, Action, Function, Listener, Registry, where
+
+
+class Place(Enum):
+    """Where a handler runs."""
+
+    THREAD = "thread"
+    LOOP = "event loop"
+    PROCESS = "process"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A handler, and how it is called."""
 
+    #: Tells the routes of a service apart, also in another process.
+    key: str
     #: The action's name or the listener's channel.
     name: str
     function: Function
     #: Makes the arguments of the payload; None for a function without parameters.
     arguments: Arguments | None
-    is_async: bool
+    place: Place
     timeout_s: float | None = None
 
 
@@ -31,6 +42,9 @@ class Routes:
         actions: by name.
         channels: the listeners' routes by channel.
         patterns: the listeners' routes by pattern.
+        durable: the durable listeners' routes by channel.
+        by_key: all of them.
+        places: where they run.
 
     Raises:
         RegistrationError: a handler's parameters cannot be taken from a payload.
@@ -40,19 +54,23 @@ class Routes:
         self.actions = {name: _of_action(action) for name, action in registry.actions.items()}
         self.channels: dict[str, list[Route]] = {}
         self.patterns: dict[str, list[Route]] = {}
-        for listener in registry.listeners:
-            routes = self.patterns if listener.is_pattern else self.channels
-            routes.setdefault(listener.channel, []).append(_of_listener(listener))
-
-    @property
-    def has_async(self) -> bool:
-        """Whether any handler is an `async def` function."""
-        return any(route.is_async for route in self._all())
+        self.durable: dict[str, list[Route]] = {}
+        for number, listener in enumerate(registry.listeners):
+            routes = self.channels
+            if listener.is_durable:
+                routes = self.durable
+            elif listener.is_pattern:
+                routes = self.patterns
+            route = _of_listener(listener, f"listener:{number}:{listener.channel}")
+            routes.setdefault(listener.channel, []).append(route)
+        self.by_key = {route.key: route for route in self._all()}
+        self.places = {route.place for route in self._all()}
 
     def _all(self) -> Iterator[Route]:
         yield from self.actions.values()
-        for routes in (*self.channels.values(), *self.patterns.values()):
-            yield from routes
+        for group in (self.channels, self.patterns, self.durable):
+            for routes in group.values():
+                yield from routes
 
 
 def _of_action(action: Action) -> Route:
@@ -62,19 +80,32 @@ def _of_action(action: Action) -> Route:
             f"{where(function)} is a generator; stream with response.send(..., final=False)"
         )
     return Route(
+        f"action:{action.name}",
         action.name,
         function,
         action_arguments(function),
-        inspect.iscoroutinefunction(function),
+        _place(action),
         action.timeout_s,
     )
 
 
-def _of_listener(listener: Listener) -> Route:
+def _of_listener(listener: Listener, key: str) -> Route:
     function = listener.function
     return Route(
+        key,
         listener.channel,
         function,
         listener_arguments(function),
-        inspect.iscoroutinefunction(function),
+        _place(listener),
+        listener.timeout_s,
     )
+
+
+def _place(handler: Action | Listener) -> Place:
+    if not inspect.iscoroutinefunction(handler.function):
+        return Place.PROCESS if handler.workers == PROCESS else Place.THREAD
+    if handler.workers == PROCESS:
+        raise RegistrationError(
+            f"{where(handler.function)} is an async function; workers='process' is for plain ones"
+        )
+    return Place.LOOP

@@ -14,7 +14,7 @@ from daebus.service.exchange import Exchange
 class TimeLimits:
     """One thread that waits for the next limit to pass; it exists once a limit was asked for."""
 
-    def __init__(self, on_passed: Callable[[Exchange], None]) -> None:
+    def __init__(self, on_passed: Callable[[Exchange], object]) -> None:
         self._on_passed = on_passed
         self._changed = threading.Condition()
         self._limits: list[tuple[float, int, Exchange]] = []

@@ -1,4 +1,4 @@
-"""The threads that handle messages."""
+"""The threads that handle messages: one of the runners."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from daebus.deadline import Deadline
 from daebus.errors import Code
 from daebus.logs import get_logger
 from daebus.service.backlog import Backlog
+from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, Tally, refuse
 
@@ -27,17 +28,18 @@ class Workers:
     when the interpreter exits: one handler that never returns would keep the process for ever.
 
     Args:
-        count: how many threads.
-        backlog: where they take messages from.
-        handling: what they do with them.
+        settings: how many threads, and how much may wait for them.
+        handling: what they do with a message.
         enter: called once in each thread before it takes anything.
     """
 
     def __init__(
-        self, count: int, backlog: Backlog, handling: Handling, enter: Callable[[], None]
+        self, settings: ServiceSettings, handling: Handling, enter: Callable[[], None]
     ) -> None:
-        self._count = count
-        self._backlog = backlog
+        self._count = settings.max_workers
+        self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
+        #: See `Runner`.
+        self.offer = self._backlog.offer
         self._handling = handling
         self._enter = enter
         self._lock = threading.Lock()
@@ -66,12 +68,25 @@ class Workers:
 
     @property
     def in_progress(self) -> int:
-        """How many messages are being handled now."""
+        """See `Runner`."""
         with self._lock:
             return sum(worker.exchange is not None for worker in self._workers.values())
 
+    @property
+    def waiting(self) -> int:
+        """See `Runner`."""
+        return len(self._backlog)
+
+    @property
+    def spilled(self) -> int:
+        """See `Runner`."""
+        return 0
+
+    def cancel(self, request_id: str) -> None:
+        """See `Runner`. A thread cannot be ended; a handler may look at `is_cancelled`."""
+
     def totals(self) -> tuple[int, int]:
-        """How many messages were handled, and how many of them failed."""
+        """See `Runner`."""
         with self._lock:
             return (
                 sum(tally.handled.value for tally in self._tallies),
