@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from daebus.bus import embedded
+from daebus.bus import embedded, sentinel
 from daebus.errors import ServerUnavailable, SettingsError
 from daebus.settings import DEFAULT_URL
 
@@ -30,7 +30,15 @@ RECEIVE_WAIT_S = 1.0
 #: How long to wait for the server to accept a connection and to answer the handshake, seconds.
 CONNECT_TIMEOUT_S = 5.0
 
-_SCHEMES = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://", "embedded://")
+_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "valkey://",
+    "valkeys://",
+    "unix://",
+    *sentinel.SCHEMES,
+    "embedded://",
+)
 
 
 def display(url: str) -> str:
@@ -55,7 +63,9 @@ def check_url(url: str) -> str:
         raise SettingsError(
             f"{shown} is no server address; it begins with one of {', '.join(_SCHEMES)}"
         )
-    if not url.startswith("embedded://"):
+    if url.startswith(sentinel.SCHEMES):
+        sentinel.check_sentinel_url(url, display(url))
+    elif not url.startswith("embedded://"):
         try:
             redis.ConnectionPool.from_url(_for_redis(url))
         except ValueError as error:
@@ -83,11 +93,14 @@ def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S)
 
     Raises:
         SettingsError: the address makes no sense.
-        ServerUnavailable: the bundled server of `embedded://` cannot be started.
+        ServerUnavailable: the bundled server of `embedded://` cannot be started, or no Sentinel
+            names the master.
     """
     check_url(url)
     if url.startswith("embedded://"):
         url = f"unix://{quote(str(embedded.ensure_server()))}"
+    elif url.startswith(sentinel.SCHEMES):
+        url = sentinel.master_url(url, display(url))
     try:
         return redis.Redis.from_url(
             _for_redis(url),
