@@ -33,6 +33,35 @@ def serve(port: int, service: str = "bench", workers: int = 10) -> None:
     threading.Event().wait()
 
 
+def serve_burn(port: int, processes: int) -> None:
+    """Pure Python that keeps a core busy, in threads and in processes."""
+    app = Daebus("burn", processes=processes, url=url(port))
+    app.action("threads")(burn)
+    app.action("processes", workers="process")(burn)
+    app.start("burn")
+    ready()
+    threading.Event().wait()
+
+
+def burn(loops: int) -> int:
+    total = 0
+    for number in range(loops):
+        total += number * number
+    return total
+
+
+def burning(port: int, action: str, loops: int, count: int) -> None:
+    """The rate of many calls at once, and the latency of one after the other that does nothing."""
+    with DaebusCaller("burn", url(port), timeout=120) as caller:
+        wait([caller.submit(action, {"loops": 0}) for _ in range(100)])
+        began = perf_counter()
+        futures = [caller.submit(action, {"loops": loops}) for _ in range(count)]
+        for future in futures:
+            future.result()
+        rate = count / (perf_counter() - began)
+        give(rate=rate, **time_calls(lambda: caller.call(action, {"loops": 0}), 300))
+
+
 def latency(port: int, count: int) -> None:
     with DaebusCaller("bench", url(port)) as caller:
         give(**time_calls(lambda: caller.call("echo", PAYLOAD), count))
@@ -120,6 +149,8 @@ def burst(port: int, count: int) -> None:
 
 main(
     serve=serve,
+    serve_burn=serve_burn,
+    burning=burning,
     latency=latency,
     threads=many_threads,
     submit=submit,

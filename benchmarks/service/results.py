@@ -44,6 +44,16 @@ def aims(rows: list[Row]) -> list[Aim]:
         if ours in more:
             lost = float(str(more[ours]["lost"]))
             found.append(Aim(f"{scenario}: messages lost", 0, lost, lost == 0))
+    two = ("10 ms of Python", "2 processes")
+    at_least("10 ms of Python: 2 processes to 1", 1.8, two, ("10 ms of Python", "1 process"))
+    at_least("10 ms of Python: 2 processes to threads", 1.8, two, ("10 ms of Python", "threads"))
+    if two in more:
+        threads = more["10 ms of Python", "threads"]
+        added_us = float(str(more[two]["empty_call_p50_us"])) - float(
+            str(threads["empty_call_p50_us"])
+        )
+        text = "a call to a process, p50: ms more than to a thread, at most"
+        found.append(Aim(text, 5, added_us / 1000, added_us <= 5_000))
     for row in rows:
         if row.scenario == "20 ms handler":
             linear = float(str(row.more["of_linear"]))

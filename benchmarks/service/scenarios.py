@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from statistics import median
+from time import perf_counter
 
 from benchmarks.harness.run import Run
 
@@ -118,6 +119,41 @@ def io_bound(run: Run) -> None:
         run.add("20 ms handler", f"{workers} threads", rate, "requests/s", of_linear=linear)
 
 
+def cpu_bound(run: Run) -> None:
+    """A handler of 10 ms of pure Python, in threads, in one process, and in two."""
+    run.note("a handler of 10 ms of pure Python, in threads and in processes")
+    loops = _loops_in(0.010)
+    measured: dict[str, list[dict[str, float]]] = {}
+    for _ in range(1 if run.is_quick else 5) if NOW in run.parties else ():
+        for name, action, processes in (
+            ("threads", "threads", 1),
+            ("1 process", "processes", 1),
+            ("2 processes", "processes", 2),
+        ):
+            with run.start(NOW, "serve_burn", processes=processes) as service:
+                service.ready()
+                with run.start(NOW, "burning", action=action, loops=loops, count=300) as caller:
+                    measured.setdefault(name, []).append(caller.result())
+    for name, results in measured.items():
+        rate = median(each["rate"] for each in results)
+        p50 = round(median(each["p50_us"] for each in results))
+        run.add("10 ms of Python", name, rate, "requests/s", empty_call_p50_us=p50)
+
+
+def _loops_in(seconds: float) -> int:
+    """How many turns of the loop that the parties run take so long here, at its fastest."""
+    tried = 100_000
+    fastest = min(_time_of(tried) for _ in range(50))
+    return int(tried * seconds / fastest)
+
+
+def _time_of(loops: int) -> float:
+    total, began = 0, perf_counter()
+    for number in range(loops):
+        total += number * number
+    return perf_counter() - began
+
+
 def memory(run: Run) -> None:
     """An idle service, and 100,000 requests at once to a handler that takes 1 ms."""
     run.note("memory: idle, and after 100,000 requests at once")
@@ -136,5 +172,6 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "throughput": throughput,
     "broadcast": broadcast,
     "io": io_bound,
+    "cpu": cpu_bound,
     "memory": memory,
 }
