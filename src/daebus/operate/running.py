@@ -18,7 +18,7 @@ from daebus.operate.loading import load_app, own_frames
 from daebus.operate.output import ExitCode
 from daebus.operate.reloading import run_reloading
 from daebus.service.app import Daebus
-from daebus.service.periodic import Periodic
+from daebus.service.periodic import checked
 from daebus.service.routes import Routes
 from daebus.service.threads import Threads
 
@@ -121,7 +121,8 @@ def _check(app: Daebus) -> None:
     """Whether all handlers can be served, without a server."""
     registry = app.registry
     Routes(registry)
-    Periodic(list(registry.background.values()), _enter_nothing)
+    for task in registry.background.values():
+        checked(task)
     Threads(
         list(registry.threads.values()),
         goes_on=app.is_running,
