@@ -13,7 +13,10 @@ import redis
 
 from daebus import Daebus, Lease, RegistrationError
 from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.link import Link
 from daebus.channels import task_key
+from daebus.logs import Incidents
+from daebus.service.cluster_tasks import ClusterTasks
 from daebus.service.periodic import _last_due, checked
 from daebus.service.registry import Background
 from fixtures.waiting import eventually
@@ -275,9 +278,31 @@ def test_the_server_remembers_how_the_last_run_went(
     eventually(lambda: state.hget(key, "error") == "ValueError: no such luck")
 
 
+def test_a_machine_whose_clock_is_far_ahead_keeps_no_other_from_running(
+    url: str, service_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, incidents = Link(url, "test"), Incidents(logging.getLogger("daebus.test"))
+    link.start()
+    task = Background("nightly", "0 3 * * *", lambda: None, scope="cluster")
+    tasks = ClusterTasks(service_name, "replica", 1.0, link=link, incidents=incidents)
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+
+    ahead = tasks.take(task, now_us + 3_600_000_000, is_missed=False)
+    in_time = tasks.take(task, now_us, is_missed=False)
+
+    assert ahead is None
+    assert "this machine's clock is 3600 s ahead" in caplog.text
+    assert in_time is not None
+    link.close()
+
+
+async def _async() -> None: ...
+
+
 REFUSED = {
     "1 parameters at most": Background("b", 1, lambda one, two: None, scope="cluster"),
     "0 parameters at most": Background("b", 1, lambda one: None),
+    "is an async function": Background("b", 1, _async),
     "needs scope='cluster'": Background("b", 1, lambda: None, misfire="run"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from daebus.errors import RegistrationError
 from daebus.logs import describe, get_logger
 from daebus.service.cluster_tasks import ClusterTasks, Lease, interval_us
 from daebus.service.parameters import count_parameters
-from daebus.service.registry import Background
+from daebus.service.registry import Background, where
 
 log = get_logger(__name__)
 
@@ -190,9 +191,14 @@ def checked(task: Background) -> tuple[BaseTrigger, bool]:
     """When a task is due, and whether its function takes the lease.
 
     Raises:
-        RegistrationError: its schedule cannot be read, its function takes too many parameters, or
-            its choices exclude each other.
+        RegistrationError: its schedule cannot be read, its function is async or takes too many
+            parameters, or its choices exclude each other.
     """
+    if inspect.iscoroutinefunction(task.function):
+        raise RegistrationError(
+            f"{where(task.function)} is an async function; a background task runs in a thread of "
+            f"its own, so write a plain one that calls asyncio.run"
+        )
     most = 1 if task.scope == "cluster" else 0
     takes_lease = count_parameters(task.function, most, f"the background task {task.name!r}") == 1
     if task.misfire == "run" and task.scope != "cluster":
