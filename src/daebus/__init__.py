@@ -29,6 +29,7 @@ from daebus.errors import (
 )
 from daebus.service.app import Daebus
 from daebus.service.blueprint import Blueprint
+from daebus.service.cluster_tasks import Lease
 from daebus.service.context import direct_logger, logger, request, response
 from daebus.service.registry import Gap
 
@@ -48,6 +49,7 @@ __all__ = [
     "Gap",
     "HandlerTimeout",
     "InboxFull",
+    "Lease",
     "OutsideMessage",
     "Overloaded",
     "RegistrationError",

@@ -102,6 +102,22 @@ class DeadBatches:
             held.release()
         self._folder.ring_ready()
 
+    def drop(self, name: str) -> None:
+        """Remove a dead batch for good, with its events.
+
+        Raises:
+            BatchNotFound: there is no dead batch of this name.
+            FolderFailed: the system refuses.
+        """
+        found = BatchName.parse(name)
+        held = self._folder.own(found) if found and found.state is State.DEAD else None
+        if held is None:
+            raise BatchNotFound(name)
+        try:
+            self._folder.remove(held)
+        finally:
+            held.release()
+
     def _read(self, text: str) -> tuple[BatchName, Contents]:
         name = BatchName.parse(text)
         data = self._folder.peek(name) if name and name.state is State.DEAD else None

@@ -41,7 +41,7 @@ def needs(something):
     return app
 
 
-@app.action("add")
+@app.action("add", workers="process")
 def add(a: int, b: int) -> int:
     return a + b
 
@@ -89,6 +89,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "wrong.py").write_text(
         "from daebus import Daebus\napp = Daebus('x')\n@app.background('b', 1)\ndef b(what): ...\n"
     )
+    (tmp_path / "missed.py").write_text(
+        "from daebus import Daebus\napp = Daebus('x')\n"
+        "app.background('b', 1, misfire='run')(lambda: None)\n"
+    )
     return tmp_path
 
 
@@ -113,6 +117,7 @@ def test_check_tells_what_the_app_has(folder: Path) -> None:
     assert "actions: add\n" in shown
     assert "channels: events.*\n" in shown
     assert "background tasks: tidy\n" in shown
+    assert "in worker processes: add\n" in shown
 
 
 TYPOS = {
@@ -128,6 +133,7 @@ TYPOS = {
     "shop.orders:make_nothing": "gave None, not a Daebus app",
     "shop.orders:blueprint": "is a Blueprint, not a Daebus app; register it with an app",
     "wrong:app": "the background task 'b'",
+    "missed:app": "misfire='run' needs scope='cluster'",
 }
 
 
@@ -207,13 +213,29 @@ def test_options_stand_above_the_environment_and_below_the_code(
     monkeypatch.setenv("DAEBUS_MAX_WORKERS", "3")
     (folder / "fixed.py").write_text("from daebus import Daebus\napp = Daebus('x', grace=1.0)\n")
     options = ["--service", service_name, "--url", url, "--workers", "7", "--grace", "2"]
+    options += ["--overflow", "reject", "--processes", "3", "--spool", "here"]
     process = processes.run([*COMMAND, "run", "fixed:app", *options], cwd=folder)
 
     process.wait_for("is ready")
 
     assert "7 workers" in process.output
     assert "--grace has no effect" in process.output
-    assert "--workers has no effect" not in process.output
+    assert process.output.count("has no effect") == 1
+
+
+def test_every_option_reaches_the_app(folder: Path) -> None:
+    (folder / "tells.py").write_text(
+        "from daebus import Daebus\napp = Daebus('x')\nused = app._settings\n"
+        "print(used.max_workers, used.processes, used.delivery, used.overflow, used.spool)\n"
+    )
+    options = ["--workers", "7", "--processes", "3", "--delivery", "stream"]
+
+    done = daebus(
+        "run", "tells:app", "--check", *options, "--overflow", "reject", "--spool", "in", cwd=folder
+    )
+
+    assert done.out.splitlines()[0] == f"7 3 stream reject {folder / 'in'}"
+    assert "has no effect" not in done.err
 
 
 def test_the_log_level_is_kept(

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, assert_type
 
-from daebus import Blueprint, Daebus, DaebusCaller, Gap, broadcast, logger, request, response
+from daebus import (
+    Blueprint,
+    Daebus,
+    DaebusCaller,
+    Gap,
+    Lease,
+    broadcast,
+    logger,
+    request,
+    response,
+)
 from turbo_queue import Batch, Queue
 
 app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0)
@@ -36,6 +46,12 @@ def on_event(data: dict[str, Any]) -> None:
 def tick() -> None:
     assert_type(broadcast.send("ticks", {"n": 1}), int)
     assert_type(broadcast.send_many("ticks", range(10)), int)
+
+
+@app.background("bill", "0 3 * * *", scope="cluster", misfire="run")
+def bill(lease: Lease) -> None:
+    assert_type(lease.token, int)
+    assert_type(lease.is_held(), bool)
 
 
 @app.thread("worker")

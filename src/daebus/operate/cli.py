@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from daebus.errors import DaebusError
-from daebus.operate import calling, demo, listening, listing, output, running, serving
+from daebus.operate import burying, calling, demo, listening, listing, output, running, serving
 
 cli = typer.Typer(
     name="daebus",
@@ -27,10 +27,11 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
-    serving.server,
-    demo.demo,
 ):
     cli.command()(command)
+cli.add_typer(burying.dead, name="dead")
+cli.command()(serving.server)
+cli.command()(demo.demo)
 
 
 def _show_version(is_wanted: bool) -> None:

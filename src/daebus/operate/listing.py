@@ -8,16 +8,15 @@ from queue import Empty, SimpleQueue
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from daebus import settings
 from daebus.bus.connection import display
-from daebus.bus.presence import Replica, find_replicas
+from daebus.bus.presence import Replica, TaskRun, find_replicas
 from daebus.errors import ServerUnavailable
-from daebus.logs import printable
 from daebus.operate import options, output
 from daebus.operate.output import ExitCode
 from daebus.service.signals import stop_on_signals
@@ -25,11 +24,12 @@ from daebus.service.signals import stop_on_signals
 #: How often --watch looks, in seconds. Services refresh their figures every 2 s.
 LOOK_EVERY_S = 1.0
 
-#: The table's width where there is no terminal that has one, in characters.
-PLAIN_WIDTH = 200
+FIGURES = ("IN PROGRESS", "BACKLOG", "SPILLED", "HANDLED", "ERRORS", "GAPS")
+COLUMNS = ("SERVICE", "REPLICAS", "HOST", "PID", "UPTIME", *FIGURES)
 
-#: A terminal that is narrower has no room for the names of the actions.
-WIDTH_WITH_ACTIONS = 110
+#: A terminal that is narrower than this has no room for these.
+WIDTH_OF_ALL = 120
+WIDE_COLUMNS = ("DELIVERY", "ACTIONS")
 
 
 def ps(
@@ -47,9 +47,11 @@ def ps(
     """Show the services that are alive: a line for each replica.
 
     IN PROGRESS are the messages in a handler now, BACKLOG those that wait for
-    one, GAPS how often the connection was lost. Replicas say so every 2 s, and
-    are forgotten after 8 s of silence. With --json it is one line, an array of
-    objects. When SERVICE is named and not alive, the exit code is 1.
+    one in memory, SPILLED those that wait on disk, GAPS how often the
+    connection was lost. Below stands the last run of each background task, by
+    any replica. Replicas say so every 2 s, and are forgotten after 8 s of
+    silence. With --json it is one line, an array of objects. When SERVICE is
+    named and not alive, the exit code is 1.
 
     Examples:
       daebus ps
@@ -64,7 +66,7 @@ def ps(
     if as_json:
         output.show_json(replicas)
     else:
-        _print(_view(replicas, address, service))
+        output.show(_view(replicas, address, service))
     if service is not None and not replicas:
         raise typer.Exit(ExitCode.ERROR)
 
@@ -88,7 +90,7 @@ def _watch(address: str, service: str | None, *, as_json: bool) -> None:
             if output.out.is_terminal and not as_json:
                 live.update(view, refresh=True)
             elif not as_json:
-                _print(view)
+                output.show(view)
             try:
                 stop.get(timeout=LOOK_EVERY_S)
             except Empty:
@@ -96,63 +98,75 @@ def _watch(address: str, service: str | None, *, as_json: bool) -> None:
             return
 
 
-def _print(view: RenderableType) -> None:
-    is_terminal = output.out.is_terminal
-    console = output.out if is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
-    console.print(view, soft_wrap=False)
-
-
 def _view(replicas: list[Replica], address: str, service: str | None) -> RenderableType:
     if not replicas:
         what = "No service is" if service is None else f"No service {service!r} is"
         return Text(f"{what} alive at {display(address)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("SERVICE", "REPLICAS", "HOST", "PID", "UPTIME"):
-        table.add_column(name, no_wrap=True)
-    for name in ("IN PROGRESS", "BACKLOG", "HANDLED", "ERRORS", "GAPS"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if not output.out.is_terminal or output.out.width >= WIDTH_WITH_ACTIONS:
-        table.add_column("ACTIONS", min_width=16)
+    is_wide = not output.out.is_terminal or output.out.width >= WIDTH_OF_ALL
+    table = output.table(
+        *COLUMNS,
+        *(WIDE_COLUMNS if is_wide else ()),
+        figures=FIGURES,
+        wrapping={"HOST", "IN PROGRESS", "ACTIONS"},
+    )
     replicas_of = Counter(replica.service for replica in replicas)
     for replica in replicas:
         cells = _cells(replica, replicas_of[replica.service])
         table.add_row(*cells[: len(table.columns)])
-    return table
+    runs = last_runs(replicas)
+    return Group(table, Text(), _view_of_runs(runs)) if runs else table
 
 
 def _cells(replica: Replica, replicas: int) -> list[Text]:
     style_of_errors = "red" if replica.errors else ""
     return [
-        _text(replica.service, "bold cyan"),
-        _text(replicas),
-        _text(replica.host),
-        _text(replica.pid),
-        _text(uptime(time.time() - replica.started_at)),
-        _text(replica.in_progress),
-        _text(replica.backlog),
-        _text(f"{replica.handled:,}"),
-        _text(f"{replica.errors:,}", style_of_errors),
-        _text(replica.gaps, "red" if replica.gaps else ""),
-        _text(", ".join(replica.actions)),
+        output.cell(replica.service, "bold cyan"),
+        output.cell(replicas),
+        output.cell(replica.host),
+        output.cell(replica.pid),
+        output.cell(output.span(time.time() - replica.started_at)),
+        output.cell(replica.in_progress),
+        output.cell(replica.backlog),
+        output.cell(f"{replica.spilled:,}", "yellow" if replica.spilled else ""),
+        output.cell(f"{replica.handled:,}"),
+        output.cell(f"{replica.errors:,}", style_of_errors),
+        output.cell(replica.gaps, "red" if replica.gaps else ""),
+        output.cell(replica.delivery),
+        output.cell(", ".join(replica.actions)),
     ]
 
 
-def _text(value: object, style: str = "") -> Text:
-    # What stands in a presence key was written by others: no control character may get out.
-    return Text(printable(str(value)), style)
+def last_runs(replicas: list[Replica]) -> dict[tuple[str, str], tuple[Replica, TaskRun]]:
+    """The newest run of each background task, by service and task, with the replica that ran it."""
+    found: dict[tuple[str, str], tuple[Replica, TaskRun]] = {}
+    for replica in replicas:
+        for name, run in replica.tasks.items():
+            key = (replica.service, name)
+            if key not in found or found[key][1].started_at < run.started_at:
+                found[key] = (replica, run)
+    return dict(sorted(found.items()))
 
 
-def uptime(seconds: float) -> str:
-    """A time in its two largest units.
-
-    Example:
-        >>> uptime(59.9), uptime(3_700), uptime(180_000)
-        ('59s', '1h 1m', '2d 2h')
-    """
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        number, left = divmod(left, size)
-        if number or parts or unit == "s":
-            parts.append(f"{number}{unit}")
-    return " ".join(parts[:2])
+def _view_of_runs(runs: dict[tuple[str, str], tuple[Replica, TaskRun]]) -> Table:
+    table = output.table(
+        "SERVICE",
+        "BACKGROUND TASK",
+        "LAST RUN",
+        "TOOK",
+        "BY",
+        "RESULT",
+        figures={"TOOK"},
+        wrapping={"BY", "RESULT"},
+    )
+    for (service, name), (replica, run) in runs.items():
+        is_over = run.duration_s is not None
+        result = run.error or ("ok" if is_over else "under way")
+        table.add_row(
+            output.cell(service, "bold cyan"),
+            output.cell(name),
+            output.cell(f"{output.span(time.time() - run.started_at)} ago"),
+            output.cell(f"{run.duration_s:.2f} s" if run.duration_s is not None else ""),
+            output.cell(f"{replica.host}:{replica.pid}"),
+            output.cell(result, "red" if run.error else ""),
+        )
+    return table

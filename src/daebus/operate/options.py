@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,17 @@ Url = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Spool = Annotated[
+    Path | None,
+    typer.Option(
+        "--spool",
+        metavar="FOLDER",
+        help="Where services of this machine keep files. "
+        "Else the environment's DAEBUS_SPOOL, else ~/.local/state/daebus.",
+        show_default=False,
+    ),
+]
 
 Service = Annotated[
     str, typer.Argument(metavar="SERVICE", help="The service's name.", show_default=False)

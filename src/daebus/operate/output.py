@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Container
 from enum import IntEnum
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.highlighter import JSONHighlighter
+from rich.table import Table
 from rich.text import Text
 
 from daebus.errors import (
@@ -24,9 +26,14 @@ from daebus.errors import (
     ServerUnavailable,
     SettingsError,
 )
+from daebus.logs import printable
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+#: A table's width where there is no terminal that has one, in characters.
+PLAIN_WIDTH = 240
 
 
 class ExitCode(IntEnum):
@@ -107,6 +114,52 @@ def show_value(value: Any) -> None:
         out.print(JSONHighlighter()(Text(lines)))
     else:
         show_json(value)
+
+
+def table(*columns: str, figures: Container[str] = (), wrapping: Container[str] = ()) -> Table:
+    """A table.
+
+    Args:
+        columns: their names.
+        figures: those that hold figures.
+        wrapping: those that take several lines on a terminal that is too narrow.
+    """
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in figures else "left",
+            no_wrap=name not in wrapping,
+            overflow="fold" if name in wrapping else "ellipsis",
+        )
+    return made
+
+
+def cell(value: object, style: str = "") -> Text:
+    """What stands in a table; others may have written it, so no control character gets out."""
+    return Text(printable(str(value)), style)
+
+
+def show(view: RenderableType) -> None:
+    """Print a table, or several: to a terminal as wide as it is, else as wide as they need."""
+    console = out if out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+    console.print(view, soft_wrap=False)
+
+
+def span(seconds: float) -> str:
+    """A time in its two largest units.
+
+    Example:
+        >>> span(59.9), span(3_700), span(180_000)
+        ('59s', '1h 1m', '2d 2h')
+    """
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number or parts or unit == "s":
+            parts.append(f"{number}{unit}")
+    return " ".join(parts[:2])
 
 
 def count(number: int, noun: str) -> str:

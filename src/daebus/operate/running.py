@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -18,11 +19,28 @@ from daebus.operate.loading import load_app, own_frames
 from daebus.operate.output import ExitCode
 from daebus.operate.reloading import run_reloading
 from daebus.service.app import Daebus
-from daebus.service.periodic import Periodic
-from daebus.service.routes import Routes
+from daebus.service.periodic import checked
+from daebus.service.routes import Place, Routes
 from daebus.service.threads import Threads
 
 log = get_logger(__name__)
+
+#: The settings that options set which have another name.
+SETTING_OF = {"workers": "max_workers"}
+
+
+class Delivery(StrEnum):
+    """How requests arrive."""
+
+    PUBSUB = "pubsub"
+    STREAM = "stream"
+
+
+class Overflow(StrEnum):
+    """What becomes of a message that finds no room in memory."""
+
+    SPILL = "spill"
+    REJECT = "reject"
 
 
 class LogLevel(StrEnum):
@@ -53,10 +71,39 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="How many messages are handled at once. Else DAEBUS_MAX_WORKERS, else 10.",
+            help="How many messages are handled at once in threads. "
+            "Else DAEBUS_MAX_WORKERS, else 10.",
             show_default=False,
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many worker processes run the handlers that ask for one. "
+            "Else DAEBUS_PROCESSES, else the number of cores.",
+            show_default=False,
+        ),
+    ] = None,
+    delivery: Annotated[
+        Delivery | None,
+        typer.Option(
+            case_sensitive=False,
+            help="How requests arrive: pubsub, at most once; or stream, at least once, from an "
+            "inbox on the server. Else DAEBUS_DELIVERY, else pubsub.",
+            show_default=False,
+        ),
+    ] = None,
+    overflow: Annotated[
+        Overflow | None,
+        typer.Option(
+            case_sensitive=False,
+            help="A message that finds no room in memory: spill it to disk, or reject it. "
+            "Else DAEBUS_OVERFLOW, else spill.",
+            show_default=False,
+        ),
+    ] = None,
+    spool: options.Spool = None,
     grace: Annotated[
         float | None,
         typer.Option(
@@ -87,20 +134,29 @@ def run(
       daebus run service:app
       DAEBUS_URL=embedded:// daebus run service:app --reload
       daebus run shop.orders:make_app --service orders --workers 50
+      daebus run shop.orders:app --delivery stream --processes 4
       daebus run service:app --check
     """
     if url is not None:
         settings.set_for_process("url", check_url(url))
-    if workers is not None:
-        settings.set_for_process("max_workers", workers)
-    if grace is not None:
-        settings.set_for_process("grace", grace)
+    asked = {
+        "workers": workers,
+        "processes": processes,
+        "delivery": delivery and delivery.value,
+        "overflow": overflow and overflow.value,
+        # Absolute, because it stands in the environment of other processes, too.
+        "spool": spool and spool.absolute(),
+        "grace": grace,
+    }
+    for option, value in asked.items():
+        if value is not None:
+            settings.set_for_process(SETTING_OF.get(option, option), value)
     if reload:
         names = ["--service", service] if service else []
         raise typer.Exit(run_reloading(["run", target, *names, "--log-level", log_level.value]))
     app = load_app(target)
     show_logs(logging.getLevelNamesMapping()[log_level.name])
-    _warn_of_overruled(app, url, workers, grace)
+    _warn_of_overruled(app, {"url": url, **asked})
     if check:
         _check(app)
     else:
@@ -120,8 +176,9 @@ def _serve(app: Daebus, service: str | None) -> None:
 def _check(app: Daebus) -> None:
     """Whether all handlers can be served, without a server."""
     registry = app.registry
-    Routes(registry)
-    Periodic(list(registry.background.values()), _enter_nothing)
+    routes = Routes(registry).by_key.values()
+    for task in registry.background.values():
+        checked(task)
     Threads(
         list(registry.threads.values()),
         goes_on=app.is_running,
@@ -132,6 +189,7 @@ def _check(app: Daebus) -> None:
     for noun, names in (
         ("actions", list(registry.actions)),
         ("channels", [listener.channel for listener in registry.listeners]),
+        ("in worker processes", [route.name for route in routes if route.place is Place.PROCESS]),
         ("background tasks", list(registry.background)),
         ("threads", list(registry.threads)),
     ):
@@ -143,14 +201,17 @@ def _enter_nothing() -> None:
     """No thread is started."""
 
 
-def _warn_of_overruled(
-    app: Daebus, url: str | None, workers: int | None, grace: float | None
-) -> None:
+def _warn_of_overruled(app: Daebus, asked: Mapping[str, object]) -> None:
     """Say which options have no effect, because the code sets the same."""
-    for option, asked, used in (
-        ("--url", url, app._url or url),  # noqa: SLF001 - the CLI knows every part
-        ("--workers", workers, app._settings.max_workers),  # noqa: SLF001
-        ("--grace", grace, app._settings.grace_s),  # noqa: SLF001
-    ):
-        if asked is not None and asked != used:
-            log.warning("%s has no effect: the app's code sets it itself", option)
+    used = {
+        "url": app._url or asked["url"],  # noqa: SLF001 - the CLI knows every part
+        "workers": app._settings.max_workers,  # noqa: SLF001
+        "processes": app._settings.processes,  # noqa: SLF001
+        "delivery": app._settings.delivery,  # noqa: SLF001
+        "overflow": app._settings.overflow,  # noqa: SLF001
+        "spool": app._settings.spool,  # noqa: SLF001
+        "grace": app._settings.grace_s,  # noqa: SLF001
+    }
+    for option, value in asked.items():
+        if value is not None and value != used[option]:
+            log.warning("--%s has no effect: the app's code sets it itself", option)

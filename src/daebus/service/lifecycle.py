@@ -18,6 +18,7 @@ from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
 from daebus.logs import Incidents, get_logger
+from daebus.service.cluster_tasks import ClusterTasks
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, cut_off
@@ -84,7 +85,6 @@ class Lifecycle:
         self._cut: list[Exchange] = []
 
         self._routes = routes = Routes(registry)
-        self._periodic = Periodic(list(registry.background.values()), self._enter)
         self._threads = Threads(
             list(registry.threads.values()),
             goes_on=self.is_running,
@@ -95,6 +95,14 @@ class Lifecycle:
         # channel of its callers: a client that publishes to itself costs the server 16 KiB for each
         # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
         self._link = Link(url, shared.connection_name(service))
+        cluster = ClusterTasks(
+            service,
+            self._replica_id,
+            settings.lease_s,
+            link=self._link,
+            incidents=self.incidents,
+        )
+        self._periodic = Periodic(list(registry.background.values()), self._enter, cluster)
         outlet = Outlet(self._link, settings.max_message_bytes)
         self._handling = Handling(self.incidents)
         self._runners = Runners(settings, routes, self._handling, self._enter)
@@ -229,6 +237,7 @@ class Lifecycle:
             errors=sum(errors for _, errors in totals),
             gaps=self._subscription.gaps,
             incidents=self.incidents.counts(),
+            tasks=self._periodic.last_runs(),
         )
 
     # --- starting ---

@@ -234,16 +234,20 @@ class Registrar:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Run a function again and again.
 
-        A run that is due while the last one is under way is left out.
+        With scope `"cluster"` each due time is run once, by whichever replica takes it first; an
+        interval's due times are its multiples, counted from 1970 on the server's clock. When the
+        replica that runs it dies, that run is not repeated: another replica runs at the next due
+        time after the service's `lease`. The function may take one parameter, a `Lease`, which has
+        the run's growing number and tells whether another replica may have begun meanwhile.
 
         Args:
             name: the task's name, unique in the service.
             schedule: seconds between two runs, or a cron expression of five fields in local time.
             scope: `"each"`: in every replica; `"cluster"`: once among all replicas.
             misfire: with scope `"cluster"`, a run that was due while no replica was there: `"skip"`
-                it, or `"run"` it once as soon as one is.
-            overlap: with scope `"cluster"`, a run that is due while the last one is under way in
-                another replica: `"skip"` it, or `"allow"` both.
+                it, or `"run"` it once as soon as one is there.
+            overlap: a run that is due while the last one is under way, with scope `"cluster"` in
+                any replica: `"skip"` it, or `"allow"` both.
 
         Raises:
             RegistrationError: the name is taken, the schedule cannot be read, or there is no such
