@@ -182,19 +182,24 @@ class Link:
             if isinstance(reply, hiredis.ReplyError):
                 raise ServerUnavailable(self.address, f"it refused to subscribe: {reply}")
 
-    def unsubscribe_all(self, deadline: Deadline) -> None:
+    def unsubscribe_all(self, deadline: Deadline, *, but: Iterable[str] = ()) -> None:
         """Unsubscribe, and wait until everything that was sent before has been handed on.
+
+        Args:
+            deadline: the end of the wait.
+            but: channels that are kept.
 
         Raises:
             ServerUnavailable: the connection was lost meanwhile.
             CallTimeout: the server did not confirm in time.
         """
         asked = []
-        if self._channels:
-            asked.append(commands.confirmed(b"UNSUBSCRIBE", list(self._channels)))
+        kept = self._channels.intersection(name.encode() for name in but)
+        if left := list(self._channels - kept):
+            asked.append(commands.confirmed(b"UNSUBSCRIBE", left))
         if self._patterns:
             asked.append(commands.confirmed(b"PUNSUBSCRIBE", list(self._patterns)))
-        self._channels.clear()
+        self._channels = kept
         self._patterns.clear()
         for command in asked:
             self.send(command)

@@ -18,10 +18,12 @@ from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
 from daebus.logs import Incidents, get_logger
+from daebus.service.cancellation import Cancellations, Control
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, cut_off
 from daebus.service.heartbeat import Heartbeat
+from daebus.service.idempotency import Idempotency
 from daebus.service.intake import Intake
 from daebus.service.periodic import Periodic
 from daebus.service.registry import Gap, Registry
@@ -96,7 +98,16 @@ class Lifecycle:
         # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
         self._link = Link(url, shared.connection_name(service))
         outlet = Outlet(self._link, settings.max_message_bytes)
-        self._handling = Handling(self.incidents)
+        cancellations = Cancellations()
+        idempotency = Idempotency(
+            self._link,
+            outlet,
+            service,
+            self._replica_id,
+            is_stored=settings.delivery == "stream",
+            window_s=settings.deduplication_s,
+        )
+        self._handling = Handling(self.incidents, cancellations, idempotency)
         self._runners = Runners(settings, routes, self._handling, self._enter)
         intake = Intake(
             service,
@@ -112,12 +123,17 @@ class Lifecycle:
             self._replica_id,
             routes,
             intake=intake,
+            on_control=Control(
+                cancellations, self._runners, self.incidents, settings.max_message_bytes
+            ).take,
             incidents=self.incidents,
             on_gap=self._on_gap,
             takes_requests=settings.delivery == "pubsub",
         )
         self._sources: list[Source] = [self._subscription]
-        self._heartbeat = Heartbeat(self._link, self.describe, self.incidents)
+        self._heartbeat = Heartbeat(
+            self._link, self.describe, self.incidents, self._subscription.look_for_others
+        )
 
     def is_running(self) -> bool:
         """Whether nobody has asked to stop."""
@@ -141,8 +157,8 @@ class Lifecycle:
         for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
         if checkup.subscribers(self._link, service, deadline):
-            log.warning(
-                "another replica serves %r: over Pub/Sub each of them handles every message",
+            log.info(
+                "another replica serves %r: callers share their calls among them",
                 service,
                 extra={"event": "service.replica"},
             )
