@@ -12,7 +12,7 @@ import msgspec
 
 from daebus.bus.commands import ServerReply
 from daebus.bus.link import Link
-from daebus.channels import mode_key
+from daebus.channels import durable_key, mode_key
 from daebus.deadline import Deadline
 from daebus.errors import ServerUnavailable
 
@@ -33,6 +33,11 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "memory"
     #: The channels that it listens to durably.
     channels: tuple[str, ...] = ()
+
+    @property
+    def has_inbox(self) -> bool:
+        """Whether anything is stored for it."""
+        return self.delivery == STREAM or bool(self.channels)
 
     @property
     def replicas(self) -> int:
@@ -72,13 +77,36 @@ def read_mode(link: Link, deadline: Deadline, service: str) -> Mode | None:
     return Mode.parse(link.ask(deadline, b"HGETALL", mode_key(service).encode()))
 
 
-def write_mode(link: Link, deadline: Deadline, service: str, mode: Mode) -> None:
-    """Say how requests reach this service.
+def announce(link: Link, deadline: Deadline, service: str, mode: Mode) -> None:
+    """Say how requests reach this service, and which channels it listens to durably.
+
+    It leaves the channels that it listened to before, but does not any more.
 
     Raises:
-        ServerUnavailable: the server refused, or the connection was lost.
+        ServerUnavailable: the connection was lost, or the server refused what callers must know:
+            only a service without an inbox is found without it.
         CallTimeout: the server did not answer in time.
     """
+    before = read_mode(link, deadline, service)
     reply = link.ask(deadline, b"HSET", mode_key(service).encode(), *mode.fields())
-    if isinstance(reply, hiredis.ReplyError):
-        raise ServerUnavailable(link.address, f"it refused to keep how {service!r} works: {reply}")
+    known = before is not None and before.delivery == mode.delivery
+    if _is_refused(reply, is_known=known) and mode.has_inbox:
+        raise ServerUnavailable(
+            link.address, f"it refused to keep how {service!r} works: {reply!r}"
+        )
+    old_channels = before.channels if before is not None else ()
+    for channel in mode.channels:
+        reply = link.ask(deadline, b"SADD", durable_key(channel).encode(), service.encode())
+        if _is_refused(reply, is_known=channel in old_channels):
+            raise ServerUnavailable(
+                link.address, f"it refused a durable listener to {channel!r}: {reply!r}"
+            )
+    for channel in set(old_channels) - set(mode.channels):
+        link.ask(deadline, b"SREM", durable_key(channel).encode(), service.encode())
+
+
+def _is_refused(reply: ServerReply, *, is_known: bool) -> bool:
+    """Whether it matters that the server refused: not if its memory is full and it knows it."""
+    if not isinstance(reply, hiredis.ReplyError):
+        return False
+    return not (is_known and str(reply).startswith("OOM"))

@@ -70,6 +70,16 @@ class Exchange:
             return ()
         return make(self.request.raw_payload)
 
+    def give_up(self, reason: str) -> None:
+        """The message can never be handled here; it is kept, unless its caller was told."""
+        delivery, self.delivery = self.delivery, None
+        if delivery is None:
+            return
+        if self.request.reply_to is None:
+            delivery.refused(reason)
+        else:
+            delivery.finished(None)
+
     def finish(self, failure: str | None = None) -> None:
         """The message is done with. One that failed is tried again, unless its caller was told."""
         if self.delivery is not None:

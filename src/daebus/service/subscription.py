@@ -70,6 +70,9 @@ class Subscription:
         if self._link.is_up:
             self._link.unsubscribe_all(Deadline.after(min(1.0, deadline.remaining_s())))
 
+    def close(self, deadline: Deadline) -> None:
+        """See `Source`."""
+
     def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
         channels, own, service = self._channels, self._own_names, self._service
