@@ -23,6 +23,7 @@ from daebus.bus import commands
 from daebus.bus.commands import Awaited, Command, ServerReply
 from daebus.bus.connection import CONNECT_TIMEOUT_S, Wire, check_url, connect, display
 from daebus.bus.receiver import PING, Consumer, Receiver
+from daebus.bus.script import Script
 from daebus.bus.writer import Writer
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost, DaebusError, ServerUnavailable
@@ -67,6 +68,8 @@ class Link:
         self._receiver = Receiver(self._writer)
         self._channels: set[bytes] = set()
         self._patterns: set[bytes] = set()
+        #: Loaded into the server with each connection, in this order.
+        self._scripts: dict[Script, None] = {}
         self._state = State.CONNECTING
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -149,6 +152,16 @@ class Link:
         """
         self._writer.write_all(commands)
         self._receiver.recall_reader()
+
+    def load(self, script: Script) -> None:
+        """Make the server know a script, now and after each reconnect. Costs nothing again.
+
+        Raises:
+            ServerUnavailable: too much waits already.
+        """
+        if script not in self._scripts:
+            self._scripts[script] = None
+            self.send(Command(script.load))
 
     def ask(self, deadline: Deadline, *arguments: bytes) -> ServerReply:
         """Send a command and wait for its reply; an error of the server is returned as a value.
@@ -246,8 +259,9 @@ class Link:
             wire.close()
         self._receiver.attach(wire)
         again = _subscriptions(list(self._channels), list(self._patterns))
+        scripts = [Command(script.load) for script in list(self._scripts)]
         # The reply to PING comes after the confirmations, so it says that they are complete.
-        self._writer.attach(wire, [*again, _Ready(self, again)])
+        self._writer.attach(wire, [*again, *scripts, _Ready(self, again)])
 
     def _set_state(self, state: State) -> None:
         with self._changed:

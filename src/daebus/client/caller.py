@@ -108,6 +108,7 @@ class DaebusCaller:
             ServiceUnavailable: nobody serves this name, or the server cannot be reached
                 (`ServerUnavailable`), or the connection broke meanwhile (`ConnectionLost`), or the
                 replica died that had the request (`ReplicaLost`).
+            InboxFull: the service has an inbox, and as much waits there as it may hold.
             BadMessage: the payload cannot be sent as JSON, or is too large (`TooLarge`).
 
         Example:

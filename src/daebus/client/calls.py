@@ -19,6 +19,7 @@ from daebus.errors import (
     DaebusError,
     RemoteError,
     ServerUnavailable,
+    ServiceUnavailable,
     remote_error,
 )
 from daebus.messages import IncomingReply, decode_payload
@@ -92,11 +93,15 @@ class Call(Command):
         if not isinstance(reply, int):
             self.fail(ServerUnavailable("the server", f"it refused the request: {reply!r}"))
         elif replica is None or reply > 0:
-            self.body = b""
+            self.received(reply)
             if replica is not None and replica.is_shared:
                 self._way.confirm_plain()
         else:
             self._way.take_back(self, replica)
+
+    def received(self, receivers: int) -> None:  # noqa: ARG002 - a message tells its sender
+        """So many have it now, or the service's inbox."""
+        self.body = b""
 
     def fail(self, error: DaebusError) -> None:
         """See `Command`."""
@@ -286,12 +291,10 @@ class MessageCall(Call):
         """See `Call`."""
         return not self._done.is_set()
 
-    def resolve(self, reply: ServerReply) -> None:
+    def received(self, receivers: int) -> None:
         """See `Call`."""
-        super().resolve(reply)
-        if isinstance(reply, int) and reply > 0:
-            self._receivers = reply
-            self._done.set()
+        self._receivers = receivers
+        self._done.set()
 
     def give_up(self, error: DaebusError) -> None:
         """See `Call`."""
@@ -310,6 +313,6 @@ class MessageCall(Call):
             raise CallTimeout(self.service, self.action, timeout_s)
         if self._error is None:
             return self._receivers
-        if isinstance(self._error, ServerUnavailable):
-            raise self._error
-        return 0  # ServiceUnavailable.
+        if type(self._error) is ServiceUnavailable:
+            return 0
+        raise self._error

@@ -3,7 +3,8 @@
 A call goes to one live replica's own channel. Where nobody receives it, the next replica is tried,
 then the server is asked anew, and only a service none of whose replicas has a channel of its own
 (one that speaks the plain wire) is called over the channel that is its name: what is published
-there reaches every replica.
+there reaches every replica. The calls of a service with an inbox are stored there, also when it is
+down.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from time import monotonic
 
 from daebus.bus.commands import publish
 from daebus.bus.link import Link
+from daebus.bus.mode import STREAM, Mode
+from daebus.bus.stream import SEND, Stored, store
 from daebus.client.calls import Call
 from daebus.client.looks import Found, Look
 from daebus.client.replicas import LiveReplica, least_busy
@@ -50,6 +53,8 @@ class Destination:
         #: The channel that all replicas listen to, and whether only it was found to be served.
         self._shared = LiveReplica.shared(service)
         self._is_plain = False
+        #: How its inbox works, if it takes requests from there.
+        self._inbox: Mode | None = None
         self._lock = threading.Lock()
         self._is_looking = False
         self._waiting: list[Call] = []
@@ -62,7 +67,10 @@ class Destination:
         """
         replicas = self.replicas
         if not self.is_current or not replicas:
-            self._look_for(call)
+            if self.is_current and self._inbox is not None:
+                self._store(call, self._inbox)
+            else:
+                self._look_for(call)
             return
         self.is_used = True
         # The one replica that many services have costs no choice.
@@ -134,12 +142,14 @@ class Destination:
         for call in calls:
             if isinstance(found, DaebusError):
                 call.fail(found)
-            elif self.replicas:
+            elif self.replicas or self._inbox is not None:
                 self._send_again(call)
             elif call.is_wanted():
                 self._try_to_send(call, self._shared)
 
     def _learn(self, found: Found) -> None:
+        is_stored = found.mode is not None and found.mode.delivery == STREAM
+        self._inbox = found.mode if is_stored else None
         known = {}
         for replica_id, beat in found.replicas.items():
             replica = self._known.get(replica_id) or LiveReplica.of(self.service, replica_id)
@@ -166,12 +176,49 @@ class Destination:
         except DaebusError as error:
             call.fail(error)
 
+    def _store(self, call: Call, inbox: Mode) -> None:
+        self.is_used = True
+        self._link.load(SEND)
+        stored = _StoredCall(
+            call,
+            self._link,
+            self.service,
+            store(
+                self.service,
+                call.body,
+                message_id=call.request_id,
+                max_inbox=inbox.max_inbox,
+                window_ms=inbox.window_ms,
+            ),
+            # Who gets a reply need not know what the server's replicas have.
+            0 if call.is_answered else inbox.replicas,
+        )
+        self._link.send_all(stored.commands())
+
     def _publish(self, call: Call, replica: LiveReplica) -> None:
         call.replica = replica
         call.data = publish(replica.channel, call.body)
         if call.is_answered:
             replica.calls[call.request_id] = None
         self._link.send(call)
+
+
+class _StoredCall(Stored):
+    """A call on its way to an inbox."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call, link: Link, service: str, data: bytes, replicas: int) -> None:
+        super().__init__(link, service, data, replicas)
+        self._call = call
+
+    def settle(self, error: DaebusError | None) -> None:
+        """See `Stored`."""
+        super().settle(error)
+        if error is None:
+            self._call.received(1)
+        else:
+            self._call.fail(error)
 
 
 class Directory:

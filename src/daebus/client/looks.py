@@ -13,6 +13,7 @@ from typing import Any
 
 from daebus.bus.commands import Asked
 from daebus.bus.link import Link
+from daebus.bus.mode import STREAM, Mode
 from daebus.bus.presence import Replica, decode_replica
 from daebus.channels import (
     mode_key,
@@ -31,8 +32,8 @@ Replies = list[Any]
 class Found:
     """What a look has found."""
 
-    #: The service's mode hash; empty where it takes requests over Pub/Sub.
-    mode: dict[bytes, bytes] = field(default_factory=dict)
+    #: How requests reach the service, if it ever said so.
+    mode: Mode | None = None
     #: The replicas that take requests on channels of their own, by id, with their last beat.
     replicas: dict[str, Replica | None] = field(default_factory=dict)
 
@@ -65,9 +66,10 @@ class Look:
 
     def _take_names(self, replies: Replies) -> None:
         names, mode = replies
-        if isinstance(mode, dict):
-            self._found.mode = mode
-        if isinstance(names, list) and names:
+        self._found.mode = Mode.parse(mode)
+        if self._found.mode is not None and self._found.mode.delivery == STREAM:
+            self._then(self._found)
+        elif isinstance(names, list) and names:
             self._ids = [name.decode(errors="replace") for name in names]
             channels = [replica_channel(self._service, each) for each in self._ids]
             keys = [presence_key(self._service, each) for each in self._ids]

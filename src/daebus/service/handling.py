@@ -144,6 +144,7 @@ class Handling:
             reason = error.reason
             self._incidents.report("bad_message", f"refused for {exchange.route.name!r}: {reason}")
             refuse(exchange, Code.BAD_REQUEST, reason)
+            exchange.give_up(reason)
             return None
 
     def _drop(self, exchange: Exchange, when: str) -> None:

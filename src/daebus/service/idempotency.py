@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import uuid
 from asyncio import wrap_future
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 
-from daebus.bus.commands import Asked, Receivers
+from daebus.bus.commands import Receivers, ServerReply
 from daebus.bus.link import Link
+from daebus.bus.script import Script, ScriptCall
 from daebus.channels import alive_channel, answer_key
 from daebus.errors import CallTimeout, Code, DaebusError, ServerUnavailable
 from daebus.messages import ErrorEnvelope, ReplyEnvelope, decode_reply
@@ -36,7 +38,7 @@ UNHANDLED = frozenset(
 
 # KEYS: the answer's. ARGV: this replica and message, where to answer it, how long it may run (ms),
 # the names of the replicas' channels without their ids.
-_BEGIN = """
+_BEGIN = Script("""
 local answer = redis.call('HGET', KEYS[1], 'answer')
 if answer then return {'answered', answer} end
 local found = redis.call('HMGET', KEYS[1], 'message', 'replica')
@@ -50,10 +52,10 @@ end
 redis.call('HSET', KEYS[1], 'message', ARGV[2], 'replica', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return {'begun'}
-"""
+""")
 
 # KEYS: the answer's. ARGV: the message, the answer or nothing, how long it is kept (ms).
-_END = """
+_END = Script("""
 local message = redis.call('HGET', KEYS[1], 'message')
 if (message and message ~= ARGV[1]) or redis.call('HEXISTS', KEYS[1], 'answer') == 1 then
   return {}
@@ -71,7 +73,7 @@ if ARGV[2] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 return waiting
-"""
+""")
 
 
 class Idempotency:
@@ -139,18 +141,8 @@ class Idempotency:
                 for request_id, reply_to in zip(waiting[::2], waiting[1::2], strict=True):
                     self._answer(data, msgspec.json.decode(request_id), reply_to.decode())
 
-        self._link.send(
-            Asked(
-                answer_waiting,
-                "EVAL",
-                _END,
-                1,
-                self._key(request),
-                self._message(request),
-                data if is_kept else b"",
-                self._window_ms,
-            )
-        )
+        answer = data if is_kept else b""
+        self._run(_END, request, answer_waiting, self._message(request), answer, self._window_ms)
 
     def _ask(self, request: Request) -> Future[Any]:
         """Begin, or learn why not."""
@@ -158,12 +150,10 @@ class Idempotency:
             request.message_id = uuid.uuid4().hex
         remaining_s = request.remaining() or 0.0
         told: Future[Any] = Future()
-        question = Asked(
-            told.set_result,
-            "EVAL",
+        self._run(
             _BEGIN,
-            1,
-            self._key(request),
+            request,
+            told.set_result,
             self._replica_id,
             self._message(request),
             msgspec.json.encode(request.request_id),
@@ -171,8 +161,18 @@ class Idempotency:
             int(max(remaining_s, RUNNING_S) * 1000),
             alive_channel(self._service, ""),
         )
-        self._link.send(question)
         return told
+
+    def _run(
+        self,
+        script: Script,
+        request: Request,
+        then: Callable[[Any], None],
+        *arguments: str | bytes | int,
+    ) -> None:
+        self._link.load(script)
+        key = answer_key(self._service, request.idempotency_key or "")
+        self._link.send(_Step(self._link, script, script.call([key], *arguments), then))
 
     def _decide(self, exchange: Exchange, reply: Any) -> bool:
         if isinstance(reply, DaebusError):
@@ -196,11 +196,28 @@ class Idempotency:
             envelope = ReplyEnvelope(kept.status, kept.payload, request_id)
         self._outlet.publish(reply_to, self._outlet.encode(envelope))
 
-    def _key(self, request: Request) -> str:
-        return answer_key(self._service, request.idempotency_key or "")
-
     def _message(self, request: Request) -> str:
         return f"{self._prefix}{request.message_id}"
+
+
+class _Step(ScriptCall):
+    """One of the two scripts; what it gives, or why it gives nothing, goes to a function."""
+
+    __slots__ = ("_then",)
+
+    def __init__(
+        self, link: Link, script: Script, data: bytes, then: Callable[[Any], None]
+    ) -> None:
+        super().__init__(link, script, data)
+        self._then = then
+
+    def take(self, reply: ServerReply) -> None:
+        """See `ScriptCall`."""
+        self._then(reply)
+
+    def fail(self, error: DaebusError) -> None:
+        """See `Command`."""
+        self._then(error)
 
 
 class _KeptResponse(Response):

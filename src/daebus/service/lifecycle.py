@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 from daebus.bus import checkup, shared
 from daebus.bus.link import Link
+from daebus.bus.mode import announce
 from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
@@ -24,7 +26,8 @@ from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, cut_off
 from daebus.service.heartbeat import Heartbeat
 from daebus.service.idempotency import Idempotency
-from daebus.service.intake import Intake
+from daebus.service.inbox import Inbox, mode_of
+from daebus.service.intake import Intake, Offer
 from daebus.service.periodic import Periodic
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
@@ -109,20 +112,24 @@ class Lifecycle:
         )
         self._handling = Handling(self.incidents, cancellations, idempotency)
         self._runners = Runners(settings, routes, self._handling, self._enter)
-        intake = Intake(
+        intakes = functools.partial(
+            Intake,
             service,
             routes,
-            offer=self._runners.offer,
             outlet=outlet,
             incidents=self.incidents,
             max_message_bytes=settings.max_message_bytes,
         )
+        self._mode = mode_of(settings, routes)
+        offer: Offer = self._runners.offer
+        if self._mode.has_inbox:
+            offer = _one_at_a_time(offer)
         self._subscription = Subscription(
             self._link,
             service,
             self._replica_id,
             routes,
-            intake=intake,
+            intake=intakes(offer=offer),
             on_control=Control(
                 cancellations, self._runners, self.incidents, settings.max_message_bytes
             ).take,
@@ -131,6 +138,19 @@ class Lifecycle:
             takes_requests=settings.delivery == "pubsub",
         )
         self._sources: list[Source] = [self._subscription]
+        if self._mode.has_inbox:
+            self._sources.append(
+                Inbox(
+                    self._link,
+                    service,
+                    self._replica_id,
+                    settings,
+                    routes,
+                    make_intake=lambda offer: intakes(offer=offer),
+                    offer=offer,
+                    incidents=self.incidents,
+                )
+            )
         self._heartbeat = Heartbeat(
             self._link, self.describe, self.incidents, self._subscription.look_for_others
         )
@@ -156,6 +176,8 @@ class Lifecycle:
         self._link.ensure_up(deadline)
         for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
+        if not self._mode.has_inbox:
+            announce(self._link, deadline, service, self._mode)
         if checkup.subscribers(self._link, service, deadline):
             log.info(
                 "another replica serves %r: callers share their calls among them",
@@ -214,6 +236,7 @@ class Lifecycle:
             self._drain,
             # Whoever is still cut off is told, before the connections close.
             lambda _: self._answer_cut(),
+            *(source.close for source in self._sources),
             lambda _: self._handling.stop(),
             # The user's clean-up comes after the last handler.
             self._call_stop_hooks,
@@ -329,3 +352,14 @@ class Lifecycle:
                 raise ServerUnavailable(
                     self._link.address, f"the last replies may be lost: {error}"
                 ) from error
+
+
+def _one_at_a_time(offer: Offer) -> Offer:
+    """For two sources, each with a thread of its own: runners take from one thread at a time."""
+    lock = threading.Lock()
+
+    def offer_alone(exchange: Exchange) -> bool:
+        with lock:
+            return offer(exchange)
+
+    return offer_alone

@@ -99,6 +99,9 @@ class Subscription:
                 extra={"event": "service.replica"},
             )
 
+    def close(self, deadline: Deadline) -> None:
+        """See `Source`."""
+
     def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
         channels, own, service = self._channels, self._own_names, self._service
