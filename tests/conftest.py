@@ -115,7 +115,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             for thread in threading.enumerate()
             if thread not in before
             and thread.name.startswith(("daebus", "turbo-queue"))
-            and thread.name != "daebus-expiry"  # It ends by itself.
+            and thread.name not in {"daebus-expiry", "daebus-watch"}  # They end by themselves.
         ]
 
     eventually(lambda: not left(), timeout_s=5.0, what=lambda: f"threads left behind: {left()}")

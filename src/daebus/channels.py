@@ -96,6 +96,16 @@ def replica_channel(service: str, replica_id: str) -> str:
     return _named(service, f"to:{replica_id}")
 
 
+def alive_channel(service: str, replica_id: str) -> str:
+    """A channel on which nothing is said: who subscribes to it lives, also while it stops."""
+    return _named(service, f"alive:{replica_id}")
+
+
+def replica_channels(service: str) -> str:
+    """The channels of all replicas of a service, as a pattern with glob characters escaped."""
+    return _named(_escaped(service), "to:*")
+
+
 def control_channel(service: str) -> str:
     """The channel on which all replicas hear what concerns whichever of them has a request."""
     return _named(service, "control")
@@ -133,5 +143,8 @@ def durable_key(channel: str) -> str:
 
 def presence_pattern(service: str) -> str:
     """The presence keys of one service, as a pattern for SCAN, with glob characters escaped."""
-    escaped = re.sub(r"([*?\[\]\\])", r"\\\1", service)
-    return f"daebus:{{{escaped}}}:replica:*"
+    return _named(_escaped(service), "replica:*")
+
+
+def _escaped(service: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", service)

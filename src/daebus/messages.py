@@ -35,10 +35,21 @@ class RequestEnvelope(msgspec.Struct, gc=False, omit_defaults=True):
     #: What remained of the caller's deadline when it was sent, in milliseconds.
     timeout_ms: float | None = None
     headers: dict[str, str] | None = None
+    #: A request with a key that was handled before gets the answer of that time.
+    idempotency_key: str | None = None
+    #: Whether the caller waits as long again for each response that follows another.
+    stream: bool = False
 
 
 class _IncomingRequest(RequestEnvelope, gc=False):
     payload: msgspec.Raw = NO_PAYLOAD
+
+
+class ControlEnvelope(msgspec.Struct, gc=False):
+    """What callers publish to a service's control channel."""
+
+    #: The id of a request that nobody wants to be handled any more.
+    cancel: str
 
 
 class ReplyEnvelope(msgspec.Struct, gc=False):
@@ -88,6 +99,7 @@ class _Ids(msgspec.Struct, gc=False):
 _encoder = msgspec.json.Encoder()
 _request_decoder = msgspec.json.Decoder(_IncomingRequest)
 _reply_decoder = msgspec.json.Decoder(IncomingReply)
+_control_decoder = msgspec.json.Decoder(ControlEnvelope)
 _ids_decoder = msgspec.json.Decoder(_Ids)
 
 #: What msgspec raises for bytes that are not the JSON asked for.
@@ -145,6 +157,19 @@ def decode_reply(data: bytes) -> IncomingReply:
         return _reply_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the reply cannot be read: {error}") from error
+
+
+def decode_control(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> ControlEnvelope:
+    """Decode what came on a service's control channel.
+
+    Raises:
+        BadMessage: it is not such a message.
+    """
+    check_limits(data, max_bytes)
+    try:
+        return _control_decoder.decode(data)
+    except DECODE_ERRORS as error:
+        raise BadMessage(f"the control message cannot be read: {error}") from error
 
 
 def decode_ids(data: bytes, max_bytes: int) -> tuple[str | None, str | int | None]:

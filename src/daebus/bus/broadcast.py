@@ -14,7 +14,9 @@ import hiredis
 
 from daebus.bus import shared
 from daebus.bus.commands import Command, Receivers, ServerReply, publish
+from daebus.bus.durable_listeners import DurableListeners
 from daebus.bus.link import Link
+from daebus.bus.stream import Stored
 from daebus.channels import check_name
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
@@ -62,10 +64,13 @@ class Broadcast:
         self._url = url
         self._max_bytes = max_message_bytes
         self._lock = threading.Lock()
-        self._links: dict[str, Link] = {}
+        #: By the server's address; each has its link.
+        self._servers: dict[str, DurableListeners] = {}
 
     def send(self, channel: str, payload: Any, *, timeout: float = TIMEOUT_S) -> int:
         """Publish one message and wait for the number of its receivers.
+
+        For each service with a durable listener to the channel it is stored, too.
 
         Args:
             channel: the channel's name.
@@ -73,19 +78,26 @@ class Broadcast:
             timeout: the longest wait for the server's answer, in seconds.
 
         Returns:
-            How many subscribers the server sent it to.
+            How many subscribers the server sent it to, and services it was stored for.
 
         Raises:
             BadMessage: the payload cannot be sent as JSON, or is too large (`TooLarge`).
+            InboxFull: it was published, but a durable listener's inbox takes nothing more.
             ServerUnavailable: the server cannot be reached.
             TimeoutError: the server did not answer in time.
         """
         data = encode(payload, self._max_bytes)
         deadline = Deadline.after(timeout)
-        link = self._link(deadline)
+        durable = self._server(deadline)
         receivers = Receivers(publish(_channel(channel), data))
-        link.send(receivers)
-        return receivers.wait(deadline.remaining_s())
+        asked = durable.ask(channel)
+        durable.link.send(receivers)
+        listeners = durable.of(channel, asked, deadline)
+        stored = durable.store(listeners, channel, [data]) if listeners else []
+        count = receivers.wait(deadline.remaining_s())
+        for copy in stored:
+            copy.wait(deadline)
+        return count + len(stored)
 
     def send_many(
         self, channel: str, payloads: Iterable[Any], *, timeout: float = TIMEOUT_S
@@ -106,6 +118,7 @@ class Broadcast:
 
         Raises:
             BadMessage: a payload cannot be sent as JSON, or is too large; those before it are sent.
+            InboxFull: a durable listener's inbox takes nothing more; the messages before were sent.
             ServerUnavailable: the server cannot be reached; some messages may have been sent.
             TimeoutError: the server did not answer in time.
 
@@ -113,7 +126,8 @@ class Broadcast:
             >>> broadcast.send_many("numbers", range(10_000))
             0
         """
-        link = self._link(Deadline.after(timeout))
+        durable = self._server(Deadline.after(timeout))
+        link = durable.link
         name = _channel(channel)
         pace = _Pace(link, timeout)
         under_way: deque[_Chunk] = deque()
@@ -121,18 +135,20 @@ class Broadcast:
         source = iter(payloads)
         failure: DaebusError | None = None
         while failure is None:
-            published: list[bytes] = []
+            messages: list[bytes] = []
             try:
-                published.extend(
-                    publish(name, encode(payload, self._max_bytes))
-                    for payload in islice(source, CHUNK_MESSAGES)
+                messages.extend(
+                    encode(payload, self._max_bytes) for payload in islice(source, CHUNK_MESSAGES)
                 )
             except DaebusError as error:
                 failure = error
-            if not published:
+            if not messages:
                 break
-            chunk = _Chunk(published)
+            listeners = durable.of(channel, durable.ask(channel), Deadline.after(timeout))
+            chunk = _Chunk([publish(name, data) for data in messages])
             link.send_all(chunk.commands())
+            if listeners:
+                chunk.stored = durable.store(listeners, channel, messages)
             under_way.append(chunk)
             if len(under_way) >= CHUNKS_UNDER_WAY:
                 receivers += under_way.popleft().wait(timeout)
@@ -146,24 +162,25 @@ class Broadcast:
     def close(self) -> None:
         """Give the connection back. May be called again; the next send connects again."""
         with self._lock:
-            links, self._links = self._links, {}
-        for link in links.values():
-            shared.give_back(link)
+            servers, self._servers = self._servers, {}
+        for server in servers.values():
+            shared.give_back(server.link)
 
-    def _link(self, deadline: Deadline) -> Link:
+    def _server(self, deadline: Deadline) -> DurableListeners:
         url = shared.resolve_url(self._url)
-        link = self._links.get(url)
-        if link is None or link.is_closed:
+        server = self._servers.get(url)
+        if server is None or server.link.is_closed:
             with self._lock:
-                link = self._links.get(url)
-                if link is None or link.is_closed:
-                    link = self._links[url] = shared.borrow(url)
-        if link.is_reader():
+                server = self._servers.get(url)
+                if server is None or server.link.is_closed:
+                    server = self._servers[url] = DurableListeners(shared.borrow(url))
+        if server.link.is_reader():
             raise ServerUnavailable(
-                link.address, "a callback of a reply cannot wait for the server; use a thread"
+                server.link.address,
+                "a callback of a reply cannot wait for the server; use a thread",
             )
-        link.ensure_up(deadline)
-        return link
+        server.link.ensure_up(deadline)
+        return server
 
 
 def _channel(name: str) -> bytes:
@@ -173,16 +190,26 @@ def _channel(name: str) -> bytes:
 class _Chunk(Receivers):
     """Many PUBLISH commands that leave together; counts their receivers."""
 
-    __slots__ = ("_left", "_sum")
+    __slots__ = ("_left", "_sum", "stored")
 
     def __init__(self, published: list[bytes]) -> None:
         super().__init__(b"".join(published))
         self._left = len(published)
         self._sum = 0
+        #: The copies for durable listeners.
+        self.stored: list[Stored] = []
 
     def commands(self) -> list[Command]:
         """One command with all the bytes, and one without bytes for each further reply."""
         return [self, *([_Further(self)] * (self._left - 1))]
+
+    def wait(self, timeout_s: float = Receivers.WAIT_S) -> int:
+        """Wait for the number, and until the copies are stored."""
+        deadline = Deadline.after(timeout_s)
+        count = super().wait(timeout_s)
+        for copy in self.stored:
+            copy.wait(deadline)
+        return count + len(self.stored)
 
     def resolve(self, reply: ServerReply) -> None:
         """Take the reply to one of them."""

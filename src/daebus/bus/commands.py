@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import hiredis
 
@@ -208,6 +208,31 @@ class Awaited(Command):
         if self._error is not None:
             raise self._error
         return self.reply
+
+
+class Asked(Command):
+    """A command whose reply is given to a function, in the link's reader thread.
+
+    Args:
+        then: takes the reply, or the error that says that none will come; must not block.
+        arguments: the command and its arguments.
+    """
+
+    __slots__ = ("_then",)
+
+    def __init__(
+        self, then: Callable[[ServerReply | DaebusError], object], *arguments: str | bytes | int
+    ) -> None:
+        super().__init__(pack(*arguments))
+        self._then = then
+
+    def resolve(self, reply: ServerReply) -> None:
+        """See `Command`."""
+        self._then(reply)
+
+    def fail(self, error: DaebusError) -> None:
+        """See `Command`."""
+        self._then(error)
 
 
 def confirmed(kind: bytes, names: Sequence[bytes]) -> Awaited:

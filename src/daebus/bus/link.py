@@ -23,6 +23,7 @@ from daebus.bus import commands
 from daebus.bus.commands import Awaited, Command, ServerReply
 from daebus.bus.connection import CONNECT_TIMEOUT_S, Wire, check_url, connect, display
 from daebus.bus.receiver import PING, Consumer, Receiver
+from daebus.bus.script import Script
 from daebus.bus.writer import Writer
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost, DaebusError, ServerUnavailable
@@ -67,6 +68,8 @@ class Link:
         self._receiver = Receiver(self._writer)
         self._channels: set[bytes] = set()
         self._patterns: set[bytes] = set()
+        #: Loaded into the server with each connection, in this order.
+        self._scripts: dict[Script, None] = {}
         self._state = State.CONNECTING
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -150,6 +153,16 @@ class Link:
         self._writer.write_all(commands)
         self._receiver.recall_reader()
 
+    def load(self, script: Script) -> None:
+        """Make the server know a script, now and after each reconnect. Costs nothing again.
+
+        Raises:
+            ServerUnavailable: too much waits already.
+        """
+        if script not in self._scripts:
+            self._scripts[script] = None
+            self.send(Command(script.load))
+
     def ask(self, deadline: Deadline, *arguments: bytes) -> ServerReply:
         """Send a command and wait for its reply; an error of the server is returned as a value.
 
@@ -182,19 +195,24 @@ class Link:
             if isinstance(reply, hiredis.ReplyError):
                 raise ServerUnavailable(self.address, f"it refused to subscribe: {reply}")
 
-    def unsubscribe_all(self, deadline: Deadline) -> None:
+    def unsubscribe_all(self, deadline: Deadline, *, but: Iterable[str] = ()) -> None:
         """Unsubscribe, and wait until everything that was sent before has been handed on.
+
+        Args:
+            deadline: the end of the wait.
+            but: channels that are kept.
 
         Raises:
             ServerUnavailable: the connection was lost meanwhile.
             CallTimeout: the server did not confirm in time.
         """
         asked = []
-        if self._channels:
-            asked.append(commands.confirmed(b"UNSUBSCRIBE", list(self._channels)))
+        kept = self._channels.intersection(name.encode() for name in but)
+        if left := list(self._channels - kept):
+            asked.append(commands.confirmed(b"UNSUBSCRIBE", left))
         if self._patterns:
             asked.append(commands.confirmed(b"PUNSUBSCRIBE", list(self._patterns)))
-        self._channels.clear()
+        self._channels = kept
         self._patterns.clear()
         for command in asked:
             self.send(command)
@@ -241,8 +259,9 @@ class Link:
             wire.close()
         self._receiver.attach(wire)
         again = _subscriptions(list(self._channels), list(self._patterns))
+        scripts = [Command(script.load) for script in list(self._scripts)]
         # The reply to PING comes after the confirmations, so it says that they are complete.
-        self._writer.attach(wire, [*again, _Ready(self, again)])
+        self._writer.attach(wire, [*again, *scripts, _Ready(self, again)])
 
     def _set_state(self, state: State) -> None:
         with self._changed:

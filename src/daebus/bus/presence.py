@@ -60,6 +60,16 @@ def encode_replica(replica: Replica) -> bytes:
     return _encoder.encode(replica)
 
 
+def decode_replica(data: object) -> Replica | None:
+    """What stands in a presence key; None when it is gone, or something else."""
+    if not isinstance(data, bytes):
+        return None
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 def find_replicas(url: str, service: str | None = None) -> list[Replica]:
     """The replicas that are alive, ordered by service and start.
 
@@ -72,18 +82,12 @@ def find_replicas(url: str, service: str | None = None) -> list[Replica]:
         ServerUnavailable: the server cannot be reached or refused.
     """
     pattern = presence_pattern(service) if service else ALL_PRESENCE_KEYS
-    found = []
     try:
         with client(url) as server:
             keys = list(server.scan_iter(match=pattern, count=1000))
             values = server.mget(keys) if keys else []
     except redis.RedisError as error:
         raise ServerUnavailable(display(url), advice(url, error)) from None
-    for value in values:
-        if value is None:
-            continue  # It expired between the two commands.
-        try:
-            found.append(_decoder.decode(value))
-        except msgspec.MsgspecError:
-            continue  # A foreign key of that name is no replica.
+    # A key may expire between the two commands, and a foreign one of that name is no replica.
+    found = [replica for value in values if (replica := decode_replica(value)) is not None]
     return sorted(found, key=lambda replica: (replica.service, replica.started_at))

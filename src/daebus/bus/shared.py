@@ -12,6 +12,7 @@ import sys
 import threading
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Protocol
 
 from daebus.bus.link import Link
 from daebus.settings import server_url
@@ -22,6 +23,17 @@ home_url: ContextVar[str | None] = ContextVar("daebus_home_url", default=None)
 
 #: The name of the service whose code runs here: who a request comes from.
 home_service: ContextVar[str | None] = ContextVar("daebus_home_service", default=None)
+
+
+class Handled(Protocol):
+    """A message that is being handled, as far as the calls need it that its handler makes."""
+
+    def remaining_s(self) -> float | None:
+        """Seconds until its caller gives up, 0.0 when it has; None where nobody waits so."""
+
+
+#: The message whose handler runs in this thread or task: its calls inherit its deadline.
+handled: ContextVar[Handled | None] = ContextVar("daebus_exchange", default=None)
 
 _lock = threading.Lock()
 _holders: dict[Link, int] = {}

@@ -12,14 +12,14 @@ import msgspec
 
 from daebus import settings
 from daebus.bus import shared
-from daebus.bus.commands import Receivers, publish
 from daebus.bus.connection import check_url
 from daebus.bus.link import Link
 from daebus.channels import check_name, check_service_name
-from daebus.client.calls import Call, FutureCall, StreamCall, WaitingCall
+from daebus.client.calls import Call, FutureCall, MessageCall, StreamCall, WaitingCall
+from daebus.client.destinations import Destination
 from daebus.client.replies import Replies, replies_of
 from daebus.deadline import Deadline
-from daebus.errors import RemoteError, SettingsError
+from daebus.errors import CallTimeout, RemoteError, SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES, RequestEnvelope, decode_payload, encode
 
 #: How long a call waits for its final reply by default, in seconds.
@@ -62,7 +62,6 @@ class DaebusCaller:
         max_message_bytes: int | None = None,
     ) -> None:
         self.service = check_service_name(service)
-        self._channel = service.encode()
         self._url = check_url(url) if url is not None else None
         self._timeout_s = settings.seconds("timeout", timeout, TIMEOUT_S)
         self._max_bytes = settings.whole_number(
@@ -71,6 +70,7 @@ class DaebusCaller:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._replies: Replies | None = None
+        self._destination: Destination | None = None
         #: Actions whose names have been looked at.
         self._checked: set[str] = set()
 
@@ -83,6 +83,7 @@ class DaebusCaller:
         *,
         timeout: float | None = None,
         headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Any:
         """Call an action and wait for its result.
 
@@ -90,8 +91,13 @@ class DaebusCaller:
             action: the action's name.
             payload: any value that msgspec encodes as JSON; left out, the handler reads `{}`.
             timeout: seconds to wait; the caller's own if None. The service learns what remains of
-                it, and does not start what nobody waits for any more.
+                it, and does not start what nobody waits for any more. In a handler, no call waits
+                longer than the handler's own caller.
             headers: passed along as `request.headers`.
+            idempotency_key: a text that stands for what is to be done once. Within the service's
+                `deduplication` time a call with the same key gets the first one's result or error,
+                and the handler does not run again; while it still runs, the call waits for it. Use
+                it to repeat a call whose outcome is unknown.
 
         Returns:
             The payload of the final response.
@@ -100,22 +106,29 @@ class DaebusCaller:
             RemoteError: the service answered with an error; see its subclasses.
             TimeoutError: no final response came in time; the handler may have run.
             ServiceUnavailable: nobody serves this name, or the server cannot be reached
-                (`ServerUnavailable`), or the connection broke meanwhile (`ConnectionLost`).
+                (`ServerUnavailable`), or the connection broke meanwhile (`ConnectionLost`), or the
+                replica died that had the request (`ReplicaLost`).
+            InboxFull: the service has an inbox, and as much waits there as it may hold.
             BadMessage: the payload cannot be sent as JSON, or is too large (`TooLarge`).
 
         Example:
             >>> calculator.call("add", {"a": 1, "b": 2}, timeout=1.0)
             3
         """
-        timeout_s = self._seconds(timeout)
+        timeout_s = self._seconds(action, timeout)
         self._check_thread()
-        call, replies, deadline = self._send(WaitingCall, action, payload, timeout_s, headers)
+        call, replies, deadline = self._send(
+            WaitingCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
+        )
         try:
             replies.link.read_until(call.is_done, deadline)
             reply = call.wait(deadline, timeout_s)
         finally:
-            if not call.is_done():  # Its time is over, or Ctrl-C came.
-                replies.forget(call.request_id)
+            if not call.is_done():
+                if deadline.has_passed():  # Which the service knows by itself.
+                    replies.forget(call.request_id)
+                else:  # Ctrl-C came.
+                    replies.cancel(call.request_id)
         if reply.status == "error":
             raise call.error_of(reply)
         return decode_payload(reply.payload)
@@ -127,6 +140,7 @@ class DaebusCaller:
         *,
         timeout: float | None = None,
         headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Future[Any]:
         """Call an action without waiting: many calls may be under way at once.
 
@@ -137,12 +151,15 @@ class DaebusCaller:
             payload: as for `call`.
             timeout: seconds until the future ends with `TimeoutError`; the caller's own if None.
             headers: as for `call`.
+            idempotency_key: as for `call`.
 
         Returns:
-            A future with what `call` returns or raises.
+            A future with what `call` returns or raises. Its `cancel()` tells the service, too:
+            the request is dropped if it was not started; if it was, see `cancel`.
 
         Raises:
             ServerUnavailable: the server cannot be reached.
+            TimeoutError: the time of the handler that makes this call is over.
             BadMessage: the payload cannot be sent as JSON, or is too large (`TooLarge`).
 
         Example:
@@ -150,8 +167,10 @@ class DaebusCaller:
             >>> [future.result() for future in futures]
             [1, 2, 3]
         """
-        timeout_s = self._seconds(timeout)
-        call, _, _ = self._send(FutureCall, action, payload, timeout_s, headers)
+        timeout_s = self._seconds(action, timeout)
+        call, _, _ = self._send(
+            FutureCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
+        )
         call.timeout_s = timeout_s
         return call.future
 
@@ -162,6 +181,7 @@ class DaebusCaller:
         *,
         timeout: float | None = None,
         headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Iterator[Any]:
         """Call an action and yield each response: those that are not final, then the final one.
 
@@ -170,9 +190,11 @@ class DaebusCaller:
             payload: as for `call`.
             timeout: seconds to wait for the first response, and again for each further one.
             headers: as for `call`.
+            idempotency_key: as for `call`; a repeat gets the final response only.
 
         Yields:
-            The payload of each response, the final one last.
+            The payload of each response, the final one last. To close the iterator before that
+            cancels the request.
 
         Raises:
             RemoteError: the service answered with an error.
@@ -183,22 +205,45 @@ class DaebusCaller:
             >>> for progress in reports.stream("build", {"year": 2026}):
             ...     print(progress)
         """
-        timeout_s = self._seconds(timeout)
+        timeout_s = self._seconds(action, timeout)
         self._check_thread()
-        call, replies, _ = self._send(StreamCall, action, payload, timeout_s, headers)
-        return self._responses(call, replies, timeout_s)
+        call, replies, _ = self._send(
+            StreamCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
+        )
+        responses = self._responses(call, replies, timeout)
+        next(responses)  # From here on, whatever ends it cancels the call.
+        return responses
 
-    def _responses(self, call: StreamCall, replies: Replies, timeout_s: float) -> Iterator[Any]:
+    def _responses(
+        self, call: StreamCall, replies: Replies, timeout: float | None
+    ) -> Iterator[Any]:
         try:
+            yield None
             while True:
-                reply = call.next(timeout_s)
+                reply = call.next(self._seconds(call.action, timeout))
                 if reply.status == "error":
                     raise call.error_of(reply)
                 yield decode_payload(reply.payload)
                 if reply.final:
                     return
         finally:
-            replies.forget(call.request_id)
+            # Which does nothing once the final reply has come.
+            replies.cancel(call.request_id)
+
+    def cancel(self, future: Future[Any]) -> bool:
+        """Tell the service that the result of a submitted call is not wanted any more.
+
+        The same as `future.cancel()`. A request that was not started is dropped; an `async def`
+        handler is cancelled, a worker process is ended; a thread cannot be stopped: its handler
+        may look at `request.is_cancelled`, and what it returns is dropped.
+
+        Args:
+            future: what `submit` gave.
+
+        Returns:
+            Whether it was cancelled; False when the result had come before.
+        """
+        return future.cancel()
 
     # --- the calls of the seeds ---
 
@@ -226,30 +271,50 @@ class DaebusCaller:
             return {"status": "error", "error": error.message}
 
     def send_message(
-        self, action: str, payload: Any = msgspec.UNSET, timeout: float | None = None
+        self,
+        action: str,
+        payload: Any = msgspec.UNSET,
+        timeout: float | None = None,
+        *,
+        expires: float | None = None,
+        headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> int:
         """Ask for an action without wanting a reply.
+
+        One replica gets it. A service with `delivery="stream"` handles it later if it is down now.
 
         Args:
             action: the action's name.
             payload: as for `call`.
-            timeout: seconds to wait for the server, and within which the service must start it.
+            timeout: seconds to wait for the server; the caller's own if None.
+            expires: seconds within which the service must start it, else it is dropped.
+            headers: as for `call`.
+            idempotency_key: as for `call`.
 
         Returns:
-            How many services received it; 0 when none is alive.
+            How many received it: 1, or 0 when no service of this name is alive.
 
         Raises:
             ServerUnavailable: the server cannot be reached.
             TimeoutError: the server did not answer in time.
+            InboxFull: the service has an inbox, and as much waits there as it may hold.
             BadMessage: as for `call`.
         """
-        deadline = Deadline.after(self._seconds(timeout))
+        timeout_s = self._own_seconds(timeout)
+        deadline = Deadline.after(timeout_s)
         link = self._borrowed_link()
         link.ensure_up(deadline)
-        data = encode(self._envelope(action, payload, deadline, None), self._max_bytes)
-        receivers = Receivers(publish(self._channel, data))
-        link.send(receivers)
-        return receivers.wait(deadline.remaining_s())
+        replies = replies_of(link)
+        destination = self._find_destination(replies)
+        call = MessageCall(destination, action, replies.new_id(), replies)
+        expires_ms = None if expires is None else settings.seconds("expires", expires, 0) * 1000
+        envelope = self._envelope(action, payload, expires_ms, headers, idempotency_key)
+        if idempotency_key is not None:
+            envelope.request_id = call.request_id  # Tells a redelivery from a repeat.
+        call.body = encode(envelope, self._max_bytes)
+        replies.send(call, destination, deadline)
+        return call.wait(deadline, timeout_s)
 
     def send_to_service(self, payload: Any, action: str, timeout: float | None = None) -> int:
         """The same as `send_message`, with the payload first."""
@@ -261,6 +326,7 @@ class DaebusCaller:
         """Give the connection back; the last caller closes it. The next call connects again."""
         with self._lock:
             link, self._link, self._replies = self._link, None, None
+            self._destination = None
         if link is not None:
             shared.give_back(link)
 
@@ -277,51 +343,85 @@ class DaebusCaller:
 
     def _send(
         self,
-        make: Callable[[str, str, str, Callable[[str], object]], C],
+        make: Callable[[Destination, str, str, Replies], C],
         action: str,
         payload: Any,
         timeout_s: float,
         headers: dict[str, str] | None,
+        *,
+        idempotency_key: str | None,
     ) -> tuple[C, Replies, Deadline]:
         """Send a request and expect its reply."""
         deadline = Deadline.after(timeout_s)
-        replies = self._replies
-        if replies is None or not replies.is_ready:
-            replies = self._connect(deadline)
-        call = make(self.service, action, replies.new_id(), replies.forget)
-        envelope = self._envelope(action, payload, deadline, headers)
+        replies, destination = self._replies, self._destination
+        if replies is None or destination is None or not replies.is_ready:
+            replies, destination = self._connect(deadline)
+            timeout_s = deadline.remaining_s()
+        call = make(destination, action, replies.new_id(), replies)
+        envelope = self._envelope(action, payload, timeout_s * 1000, headers, idempotency_key)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
-        call.data = publish(self._channel, encode(envelope, self._max_bytes))
-        replies.send(call, deadline)
+        if call.is_stream:
+            envelope.stream = True
+        call.body = encode(envelope, self._max_bytes)
+        replies.send(call, destination, deadline)
         return call, replies, deadline
 
     def _envelope(
-        self, action: str, payload: Any, deadline: Deadline, headers: dict[str, str] | None
+        self,
+        action: str,
+        payload: Any,
+        timeout_ms: float | None,
+        headers: dict[str, str] | None,
+        idempotency_key: str | None,
     ) -> RequestEnvelope:
         if action not in self._checked:
             check_name("action", action)
             if len(self._checked) < MAX_CHECKED:
                 self._checked.add(action)
+        if idempotency_key is not None:
+            check_name("idempotency key", idempotency_key)
         return RequestEnvelope(
             action,
             payload,
             None,
             None,
             shared.home_service.get(),
-            deadline.remaining_s() * 1000,
+            timeout_ms,
             headers,
+            idempotency_key,
         )
 
-    def _seconds(self, timeout: float | None) -> float:
+    def _own_seconds(self, timeout: float | None) -> float:
         return self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
 
-    def _connect(self, deadline: Deadline) -> Replies:
+    def _seconds(self, action: str, timeout: float | None) -> float:
+        """How long to wait: no longer than the caller of the handler that makes this call.
+
+        Raises:
+            CallTimeout: that one has given up already.
+        """
+        timeout_s = self._own_seconds(timeout)
+        handled = shared.handled.get()
+        if handled is None or (remaining_s := handled.remaining_s()) is None:
+            return timeout_s
+        if remaining_s <= 0:
+            raise CallTimeout(self.service, action, 0.0)
+        return min(timeout_s, remaining_s)
+
+    def _connect(self, deadline: Deadline) -> tuple[Replies, Destination]:
         """Borrow the shared link and subscribe to the reply channel, or wait for that."""
         replies = replies_of(self._borrowed_link())
         replies.ensure_subscribed(deadline)
+        destination = self._find_destination(replies)
         self._replies = replies
-        return replies
+        return replies, destination
+
+    def _find_destination(self, replies: Replies) -> Destination:
+        """What is known of the service on this link, kept for the next call."""
+        destination = replies.directory.destination(self.service)
+        self._destination = destination
+        return destination
 
     def _borrowed_link(self) -> Link:
         with self._lock:

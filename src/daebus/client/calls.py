@@ -6,12 +6,12 @@ All methods but the waiting ones are called from the link's reader thread, and n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from daebus.bus.commands import Command, ServerReply
+from daebus.client.replicas import LiveReplica
 from daebus.deadline import Deadline
 from daebus.errors import (
     CallTimeout,
@@ -25,32 +25,83 @@ from daebus.errors import (
 from daebus.messages import IncomingReply, decode_payload
 
 
+class Way(Protocol):
+    """Where the calls of one service go; see `Destination`."""
+
+    service: str
+
+    def take_back(self, call: Call, replica: LiveReplica) -> None:
+        """Nobody received a call."""
+
+    def confirm_plain(self) -> None:
+        """Somebody received a call on the service's own channel."""
+
+
+class Post(Protocol):
+    """Who gives the replies to the calls; see `Replies`."""
+
+    def forget(self, request_id: str) -> None:
+        """Drop replies with this id from now on."""
+
+    def cancel(self, request_id: str) -> None:
+        """… and tell the service that nobody wants them."""
+
+    def expects(self, request_id: str) -> bool:
+        """Whether replies with this id are wanted."""
+
+
 class Call(Command):
     """One request and what becomes of it.
 
     Args:
-        service: the service that is called.
+        way: where it goes.
         action: the action that is asked for.
         request_id: tells the replies apart.
+        post: who gives it its replies.
     """
 
-    __slots__ = ("_forget", "action", "request_id", "service")
+    __slots__ = ("_post", "_way", "action", "body", "looks", "replica", "request_id")
 
-    def __init__(
-        self, service: str, action: str, request_id: str, forget: Callable[[str], object]
-    ) -> None:
-        self.data = b""  # Known once the id is.
-        self.service = service
+    #: Whether replies are wanted.
+    is_answered = True
+    #: Whether each of them is, not only the final one.
+    is_stream = False
+
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        self.data = self.body = b""  # The request, known once the id is.
         self.action = action
         self.request_id = request_id
-        self._forget = forget
+        #: The place that it was published to last.
+        self.replica: LiveReplica | None = None
+        #: How often the server was asked where to send it.
+        self.looks = 0
+        self._way = way
+        self._post = post
+
+    @property
+    def service(self) -> str:
+        """The service that is called."""
+        return self._way.service
+
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for what becomes of it."""
+        return self._post.expects(self.request_id)
 
     def resolve(self, reply: ServerReply) -> None:
         """The server's answer to PUBLISH: how many received the request."""
-        if reply == 0:
-            self._end(ServiceUnavailable(self.service))
-        elif not isinstance(reply, int):
-            self._end(ServerUnavailable("the server", f"it refused the request: {reply!r}"))
+        replica = self.replica
+        if not isinstance(reply, int):
+            self.fail(ServerUnavailable("the server", f"it refused the request: {reply!r}"))
+        elif replica is None or reply > 0:
+            self.received(reply)
+            if replica is not None and replica.is_shared:
+                self._way.confirm_plain()
+        else:
+            self._way.take_back(self, replica)
+
+    def received(self, receivers: int) -> None:  # noqa: ARG002 - a message tells its sender
+        """So many have it now, or the service's inbox."""
+        self.body = b""
 
     def fail(self, error: DaebusError) -> None:
         """See `Command`."""
@@ -65,7 +116,7 @@ class Call(Command):
         raise NotImplementedError
 
     def _end(self, error: DaebusError) -> None:
-        self._forget(self.request_id)
+        self._post.forget(self.request_id)
         self.give_up(error)
 
     def error_of(self, reply: IncomingReply) -> RemoteError:
@@ -79,10 +130,8 @@ class WaitingCall(Call):
     __slots__ = ("_done", "_error", "_reply")
     reads_for_itself = True
 
-    def __init__(
-        self, service: str, action: str, request_id: str, forget: Callable[[str], object]
-    ) -> None:
-        super().__init__(service, action, request_id, forget)
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        super().__init__(way, action, request_id, post)
         self._done = threading.Lock()  # The cheapest thing that one thread can wait for.
         self._done.acquire()
         self._reply: IncomingReply | None = None
@@ -121,16 +170,41 @@ class WaitingCall(Call):
         return self._reply
 
 
+_cancelling = threading.RLock()
+
+
+class CallFuture(Future[Any]):
+    """What a call that was submitted will give. To cancel it tells the service, too."""
+
+    def __init__(self, post: Post, request_id: str) -> None:
+        super().__init__()
+        self._post = post
+        self._request_id = request_id
+
+    def cancel(self) -> bool:
+        """Want no result any more; False when there is one already.
+
+        A request that was not started is dropped, an `async def` handler is cancelled, a worker
+        process is ended; a handler in a thread may look at `request.is_cancelled`.
+        """
+        with _cancelling:  # Who waits for several futures is told once.
+            if self.cancelled():
+                return True
+            if not super().cancel():
+                return False
+            self.set_running_or_notify_cancel()
+        self._post.cancel(self._request_id)
+        return True
+
+
 class FutureCall(Call):
     """A call whose result goes into a Future. Replies before the final one are dropped."""
 
     __slots__ = ("expires_in", "future", "timeout_s")
 
-    def __init__(
-        self, service: str, action: str, request_id: str, forget: Callable[[str], object]
-    ) -> None:
-        super().__init__(service, action, request_id, forget)
-        self.future: Future[Any] = Future()
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        super().__init__(way, action, request_id, post)
+        self.future = CallFuture(post, request_id)
         #: When it expires, and the bucket of the expiry that holds it.
         self.timeout_s = 0.0
         self.expires_in = 0
@@ -147,7 +221,7 @@ class FutureCall(Call):
         except InvalidStateError:
             pass  # The future was cancelled.
         except DaebusError as error:
-            self.future.set_exception(error)
+            self.give_up(error)
         return True
 
     def give_up(self, error: DaebusError) -> None:
@@ -161,12 +235,11 @@ class FutureCall(Call):
 class StreamCall(Call):
     """A call that yields every reply."""
 
-    __slots__ = ("_address", "_expected", "_replies")
+    __slots__ = ("_expected", "_replies")
+    is_stream = True
 
-    def __init__(
-        self, service: str, action: str, request_id: str, forget: Callable[[str], object]
-    ) -> None:
-        super().__init__(service, action, request_id, forget)
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        super().__init__(way, action, request_id, post)
         self._replies: SimpleQueue[IncomingReply | DaebusError] = SimpleQueue()
         self._expected = 0
 
@@ -196,8 +269,50 @@ class StreamCall(Call):
         try:
             reply = self._replies.get(timeout=timeout_s)
         except Empty:
-            self._forget(self.request_id)
             raise CallTimeout(self.service, self.action, timeout_s) from None
         if isinstance(reply, DaebusError):
             raise reply
         return reply
+
+
+class MessageCall(Call):
+    """A request without a reply, whose thread waits until somebody has received it."""
+
+    __slots__ = ("_done", "_error", "_receivers")
+    is_answered = False
+
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        super().__init__(way, action, request_id, post)
+        self._done = threading.Event()
+        self._error: DaebusError | None = None
+        self._receivers = 0
+
+    def is_wanted(self) -> bool:
+        """See `Call`."""
+        return not self._done.is_set()
+
+    def received(self, receivers: int) -> None:
+        """See `Call`."""
+        self._receivers = receivers
+        self._done.set()
+
+    def give_up(self, error: DaebusError) -> None:
+        """See `Call`."""
+        self._error = error
+        self._done.set()
+
+    def wait(self, deadline: Deadline, timeout_s: float) -> int:
+        """How many received it; 0 when nobody serves this name.
+
+        Raises:
+            ServerUnavailable: the connection was lost, or the server refused.
+            CallTimeout: the server did not answer in time.
+        """
+        if not self._done.wait(deadline.remaining_s()):
+            self._done.set()  # Not wanted any more, wherever it is on its way.
+            raise CallTimeout(self.service, self.action, timeout_s)
+        if self._error is None:
+            return self._receivers
+        if type(self._error) is ServiceUnavailable:
+            return 0
+        raise self._error

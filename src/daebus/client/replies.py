@@ -6,14 +6,26 @@ import secrets
 import threading
 from itertools import count
 
+from daebus.bus.commands import Command, publish
 from daebus.bus.link import Link
-from daebus.channels import REPLY_PREFIX
+from daebus.channels import REPLY_PREFIX, control_channel
 from daebus.client.calls import Call, FutureCall
+from daebus.client.destinations import Destination, Directory
 from daebus.client.expiry import Expiry
+from daebus.client.replicas import LiveReplica
+from daebus.client.watch import Watch
 from daebus.deadline import Deadline
-from daebus.errors import BadMessage, CallTimeout, ConnectionLost, ServerUnavailable
+from daebus.errors import (
+    BadMessage,
+    CallTimeout,
+    Code,
+    ConnectionLost,
+    DaebusError,
+    ReplicaLost,
+    ServerUnavailable,
+)
 from daebus.logs import Incidents, get_logger
-from daebus.messages import decode_reply
+from daebus.messages import MAX_MESSAGE_BYTES, ControlEnvelope, decode_reply, encode
 
 log = get_logger(__name__)
 
@@ -34,6 +46,10 @@ class Replies:
         self._numbers = count()
         self._calls: dict[str, Call] = {}
         self._expiry = Expiry(self._expire)
+        #: What is known of the services that are called.
+        self.directory = Directory(link)
+        self._watch = Watch(link, self.directory, self._lose)
+        self.directory.on_enter = self._watch.start
         self._subscribing = threading.Lock()
         self._is_subscribed = False
 
@@ -65,18 +81,19 @@ class Replies:
         """Whether a call can be made at once."""
         return self._is_subscribed and self.link.is_up
 
-    def send(self, call: Call, deadline: Deadline) -> None:
+    def send(self, call: Call, destination: Destination, deadline: Deadline) -> None:
         """Send a call's request, and give the replies with its id to it.
 
         Raises:
             ServerUnavailable: so much waits to be sent already that memory would not be bounded.
         """
-        self._calls[call.request_id] = call
+        if call.is_answered:
+            self._calls[call.request_id] = call
         if isinstance(call, FutureCall):
             # Nobody waits for it who would see its deadline pass.
             call.expires_in = self._expiry.add(call.request_id, deadline)
         try:
-            self.link.send(call)
+            destination.send(call)
         except ServerUnavailable:
             self.forget(call.request_id)
             raise
@@ -84,8 +101,28 @@ class Replies:
     def forget(self, request_id: str) -> None:
         """Drop replies with this id from now on."""
         call = self._calls.pop(request_id, None)
+        if call is None:
+            return
+        if call.replica is not None:
+            call.replica.calls.pop(request_id, None)
         if isinstance(call, FutureCall):
             self._expiry.remove(request_id, call.expires_in)
+
+    def expects(self, request_id: str) -> bool:
+        """Whether replies with this id are wanted."""
+        return request_id in self._calls
+
+    def cancel(self, request_id: str) -> None:
+        """Drop replies with this id from now on, and tell the service that nobody wants them."""
+        call = self._calls.get(request_id)
+        if call is None:
+            return
+        self.forget(request_id)
+        notice = encode(ControlEnvelope(request_id), MAX_MESSAGE_BYTES)
+        try:
+            self.link.send(_Cancel(publish(control_channel(call.service).encode(), notice)))
+        except DaebusError:
+            pass  # The server takes nothing: the request's deadline ends it.
 
     @property
     def under_way(self) -> int:
@@ -105,9 +142,8 @@ class Replies:
                 continue
             call = calls.get(reply.request_id)  # type: ignore[arg-type]
             if call is None:
-                self.incidents.report(
-                    "unknown_reply", "dropped a reply that no call waits for: late or sent twice"
-                )
+                if reply.code != Code.CANCELLED:
+                    self.incidents.report("unknown_reply", _UNKNOWN)
             elif call.take(reply):
                 self.forget(call.request_id)
         return call is not None and call.reads_for_itself and not calls
@@ -124,15 +160,37 @@ class Replies:
             self.forget(request_id)
             if call is not None:
                 call.give_up(error)
+        self.directory.clear()
+        self._watch.wake()
 
     def on_back(self, gap_s: float, reason: str) -> None:
         """See `Consumer`."""
 
     def _expire(self, request_id: str) -> None:
-        call = self._calls.pop(request_id, None)
+        call = self._calls.get(request_id)
+        self.forget(request_id)
         if isinstance(call, FutureCall):
             call.give_up(CallTimeout(call.service, call.action, call.timeout_s))
 
+    def _lose(self, destination: Destination, replica: LiveReplica) -> None:
+        """A replica has died: what became of the calls that it had is unknown."""
+        destination.drop(replica)
+        for request_id in list(replica.calls):
+            call = self._calls.get(request_id)
+            self.forget(request_id)
+            replica.calls.pop(request_id, None)
+            if call is not None:
+                call.give_up(ReplicaLost(call.service, call.action))
+
+
+class _Cancel(Command):
+    """Tells a service that a request is not wanted any more; it may arrive twice."""
+
+    __slots__ = ()
+    resend = True
+
+
+_UNKNOWN = "dropped a reply that no call waits for: late or sent twice"
 
 _creating = threading.Lock()
 

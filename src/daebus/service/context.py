@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any, cast
 
-from daebus.bus.shared import home_service
+from daebus.bus.shared import handled, home_service
 from daebus.errors import OutsideMessage
 from daebus.logs import get_logger
 from daebus.service.exchange import Exchange
@@ -19,7 +19,7 @@ from daebus.service.request import Request
 from daebus.service.response import Response
 
 #: The exchange whose handler runs in this thread or task.
-current: ContextVar[Exchange | None] = ContextVar("daebus_exchange", default=None)
+current = cast(ContextVar[Exchange | None], handled)
 
 
 def current_request() -> Request:

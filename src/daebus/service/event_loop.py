@@ -12,6 +12,9 @@ from daebus.deadline import Deadline
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, Tally
 
+#: How often the handlers are looked through for those whose callers have given up, in seconds.
+SWEEP_S = 0.1
+
 #: How long a cancelled handler may take to end, in seconds.
 CANCEL_S = 0.3
 
@@ -32,6 +35,7 @@ class EventLoop:
         self._loop = asyncio.new_event_loop()
         self._incoming: deque[Exchange] = deque()
         self._tasks: dict[asyncio.Task[None], Exchange] = {}
+        self._is_sweeping = False
         self._context = contextvars.Context()
         self.tally = Tally()
         self._thread = threading.Thread(target=self._run, name="daebus-event-loop", daemon=True)
@@ -70,6 +74,10 @@ class EventLoop:
 
     def cancel(self, request_id: str) -> None:
         """See `Runner`."""
+        try:
+            self._loop.call_soon_threadsafe(self._mark_cancelled, request_id)
+        except RuntimeError:
+            pass  # The loop was closed meanwhile.
 
     def join(self, deadline: Deadline) -> list[Exchange]:
         """Let the handlers finish, cancel those that do not in time, and end; give those."""
@@ -101,7 +109,30 @@ class EventLoop:
             )
             self._tasks[task] = exchange
             task.add_done_callback(self._tasks.pop)
+            if not self._is_sweeping:
+                self._is_sweeping = True
+                self._loop.call_later(SWEEP_S, self._sweep)
             self._incoming.popleft()  # Last, so that `offer` wakes the loop again after this.
+
+    def _mark_cancelled(self, request_id: str) -> None:
+        for exchange in self._tasks.values():
+            if exchange.request.request_id == request_id:
+                exchange.request.on_cancelled()
+                # A turn later: a task that is cancelled before its first step answers nobody.
+                self._loop.call_soon(self._cancel_unwanted)
+
+    def _cancel_unwanted(self) -> None:
+        """Cancel the handlers whose results nobody wants; once, so that each may clean up."""
+        for task, exchange in self._tasks.items():
+            if exchange.request.is_cancelled and not task.cancelling():
+                task.cancel()
+
+    def _sweep(self) -> None:
+        """Look for deadlines that have passed: a timer for each message would cost each one."""
+        self._cancel_unwanted()
+        self._is_sweeping = bool(self._tasks)
+        if self._is_sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)
 
     async def _finish(self, deadline: Deadline) -> list[Exchange]:
         self._start_tasks()

@@ -70,6 +70,20 @@ class Exchange:
             return ()
         return make(self.request.raw_payload)
 
+    def remaining_s(self) -> float | None:
+        """Seconds until its caller gives up, 0.0 when it has; None where nobody waits so."""
+        return self.request.remaining() if self.request.reply_to is not None else None
+
+    def give_up(self, reason: str) -> None:
+        """The message can never be handled here; it is kept, unless its caller was told."""
+        delivery, self.delivery = self.delivery, None
+        if delivery is None:
+            return
+        if self.request.reply_to is None:
+            delivery.refused(reason)
+        else:
+            delivery.finished(None)
+
     def finish(self, failure: str | None = None) -> None:
         """The message is done with. One that failed is tried again, unless its caller was told."""
         if self.delivery is not None:

@@ -10,8 +10,10 @@ from daebus.bus.commands import Receivers
 from daebus.errors import AlreadyAnswered, BadMessage, Code, DaebusError
 from daebus.logs import Incidents, describe, get_logger
 from daebus.service.backlog import Counter
+from daebus.service.cancellation import Cancellations
 from daebus.service.context import current
 from daebus.service.exchange import Exchange
+from daebus.service.idempotency import Idempotency
 from daebus.service.time_limits import TimeLimits
 
 log = get_logger(__name__)
@@ -28,10 +30,24 @@ class Tally:
 
 
 class Handling:
-    """Handles exchanges. Safe from any thread."""
+    """Handles exchanges. Safe from any thread.
 
-    def __init__(self, incidents: Incidents) -> None:
+    Args:
+        incidents: where what went wrong is counted.
+        cancellations: the requests that are not to be started any more.
+        idempotency: looks after requests with an idempotency key; without it they are handled
+            like any other.
+    """
+
+    def __init__(
+        self,
+        incidents: Incidents,
+        cancellations: Cancellations | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> None:
         self._incidents = incidents
+        self._cancellations = cancellations or Cancellations()
+        self._idempotency = idempotency
         self._limits = TimeLimits(self._pass_limit)
         self._is_debug = log.isEnabledFor(logging.DEBUG)
 
@@ -43,6 +59,12 @@ class Handling:
             arguments = self._prepare(exchange)
             if arguments is None:
                 tally.errors.value += 1
+                return
+            if (
+                exchange.request.idempotency_key is not None
+                and self._idempotency is not None
+                and not self._idempotency.begin(exchange)
+            ):
                 return
             route = exchange.route
             if route.timeout_s is not None:
@@ -68,6 +90,12 @@ class Handling:
             if arguments is None:
                 tally.errors.value += 1
                 return
+            if (
+                exchange.request.idempotency_key is not None
+                and self._idempotency is not None
+                and not await self._idempotency.begin_async(exchange)
+            ):
+                return
             async with limit:
                 result = await exchange.route.function(*arguments)
             if not exchange.response.is_answered:
@@ -76,11 +104,13 @@ class Handling:
             tally.errors.value += 1
             if isinstance(error, TimeoutError) and limit.expired():
                 failure = self._pass_limit(exchange)
-            elif isinstance(error, asyncio.CancelledError):
+            elif not isinstance(error, asyncio.CancelledError):
+                failure = self._fail(exchange, error)
+            elif exchange.request.is_cancelled:
+                self._drop(exchange, "while its handler was running")
+            else:
                 cut_off(exchange)
                 raise
-            else:
-                failure = self._fail(exchange, error)
         finally:
             tally.handled.value += 1
             exchange.finish(failure)
@@ -101,6 +131,9 @@ class Handling:
                 exchange.request.reply_to,
                 extra={"event": "message.handling"},
             )
+        if exchange.request.request_id in self._cancellations:
+            self._drop(exchange, "before its handler was started")
+            return None
         if exchange.request.is_expired:
             self._incidents.report("expired", "a request's deadline passed before it was handled")
             refuse(exchange, Code.EXPIRED, "the deadline passed before the handler was started")
@@ -111,7 +144,13 @@ class Handling:
             reason = error.reason
             self._incidents.report("bad_message", f"refused for {exchange.route.name!r}: {reason}")
             refuse(exchange, Code.BAD_REQUEST, reason)
+            exchange.give_up(reason)
             return None
+
+    def _drop(self, exchange: Exchange, when: str) -> None:
+        """Nobody wants the result any more: the caller has cancelled the request, or given up."""
+        self._incidents.report("cancelled", f"a request was cancelled {when}")
+        refuse(exchange, Code.CANCELLED, f"the request was cancelled {when}")
 
     def _finish(self, exchange: Exchange, result: Any) -> None:
         """Send what the handler returned: it has sent no final response itself."""

@@ -123,6 +123,19 @@ class Intake:
                     "dropped", f"the backlog is full: messages on {channel!r} are dropped"
                 )
 
+    def refuse_unhandled(self, data: bytes, code: str, text: str) -> str | None:
+        """Answer a request that is not taken at all, if it can be read that far.
+
+        Returns:
+            Where the answer went.
+        """
+        reply_to, request_id = decode_ids(data, self._max_bytes)
+        if reply_to is None or not is_reply_channel(reply_to):
+            return None
+        envelope = ErrorEnvelope(text, code, request_id)
+        self._outlet.publish(reply_to, self._outlet.encode(envelope))
+        return reply_to
+
     def _request(self, envelope: RequestEnvelope, channel: str, age_s: float) -> ActionRequest:
         reply_to = envelope.reply_to
         if reply_to is not None and not is_reply_channel(reply_to):
@@ -137,10 +150,7 @@ class Intake:
         """A request that cannot be read is answered if it at least says where to."""
         reason = error.reason
         self._incidents.report("bad_message", lambda: f"refused a message: {printable(reason)}")
-        reply_to, request_id = decode_ids(data, self._max_bytes)
-        if reply_to is not None and is_reply_channel(reply_to):
-            envelope = ErrorEnvelope(reason, Code.BAD_REQUEST, request_id)
-            self._outlet.publish(reply_to, self._outlet.encode(envelope))
+        reply_to = self.refuse_unhandled(data, Code.BAD_REQUEST, reason)
         if delivery is not None:
             _end(delivery, reply_to, reason)
 

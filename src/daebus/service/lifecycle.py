@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 import socket
 import threading
@@ -14,16 +15,20 @@ from typing import Any
 
 from daebus.bus import checkup, shared
 from daebus.bus.link import Link
+from daebus.bus.mode import announce
 from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
 from daebus.logs import Incidents, get_logger
+from daebus.service.cancellation import Cancellations, Control
 from daebus.service.cluster_tasks import ClusterTasks
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, cut_off
 from daebus.service.heartbeat import Heartbeat
-from daebus.service.intake import Intake
+from daebus.service.idempotency import Idempotency
+from daebus.service.inbox import Inbox, mode_of
+from daebus.service.intake import Intake, Offer
 from daebus.service.periodic import Periodic
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
@@ -104,28 +109,59 @@ class Lifecycle:
         )
         self._periodic = Periodic(list(registry.background.values()), self._enter, cluster)
         outlet = Outlet(self._link, settings.max_message_bytes)
-        self._handling = Handling(self.incidents)
+        cancellations = Cancellations()
+        idempotency = Idempotency(
+            self._link,
+            outlet,
+            service,
+            self._replica_id,
+            is_stored=settings.delivery == "stream",
+            window_s=settings.deduplication_s,
+        )
+        self._handling = Handling(self.incidents, cancellations, idempotency)
         self._runners = Runners(settings, routes, self._handling, self._enter)
-        intake = Intake(
+        intakes = functools.partial(
+            Intake,
             service,
             routes,
-            offer=self._runners.offer,
             outlet=outlet,
             incidents=self.incidents,
             max_message_bytes=settings.max_message_bytes,
         )
+        self._mode = mode_of(settings, routes)
+        offer: Offer = self._runners.offer
+        if self._mode.has_inbox:
+            offer = _one_at_a_time(offer)
         self._subscription = Subscription(
             self._link,
             service,
             self._replica_id,
             routes,
-            intake=intake,
+            intake=intakes(offer=offer),
+            on_control=Control(
+                cancellations, self._runners, self.incidents, settings.max_message_bytes
+            ).take,
             incidents=self.incidents,
             on_gap=self._on_gap,
             takes_requests=settings.delivery == "pubsub",
         )
         self._sources: list[Source] = [self._subscription]
-        self._heartbeat = Heartbeat(self._link, self.describe, self.incidents)
+        if self._mode.has_inbox:
+            self._sources.append(
+                Inbox(
+                    self._link,
+                    service,
+                    self._replica_id,
+                    settings,
+                    routes,
+                    make_intake=lambda offer: intakes(offer=offer),
+                    offer=offer,
+                    incidents=self.incidents,
+                )
+            )
+        self._heartbeat = Heartbeat(
+            self._link, self.describe, self.incidents, self._subscription.look_for_others
+        )
 
     def is_running(self) -> bool:
         """Whether nobody has asked to stop."""
@@ -148,9 +184,11 @@ class Lifecycle:
         self._link.ensure_up(deadline)
         for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
+        if not self._mode.has_inbox:
+            announce(self._link, deadline, service, self._mode)
         if checkup.subscribers(self._link, service, deadline):
-            log.warning(
-                "another replica serves %r: over Pub/Sub each of them handles every message",
+            log.info(
+                "another replica serves %r: callers share their calls among them",
                 service,
                 extra={"event": "service.replica"},
             )
@@ -206,6 +244,7 @@ class Lifecycle:
             self._drain,
             # Whoever is still cut off is told, before the connections close.
             lambda _: self._answer_cut(),
+            *(source.close for source in self._sources),
             lambda _: self._handling.stop(),
             # The user's clean-up comes after the last handler.
             self._call_stop_hooks,
@@ -322,3 +361,14 @@ class Lifecycle:
                 raise ServerUnavailable(
                     self._link.address, f"the last replies may be lost: {error}"
                 ) from error
+
+
+def _one_at_a_time(offer: Offer) -> Offer:
+    """For two sources, each with a thread of its own: runners take from one thread at a time."""
+    lock = threading.Lock()
+
+    def offer_alone(exchange: Exchange) -> bool:
+        with lock:
+            return offer(exchange)
+
+    return offer_alone

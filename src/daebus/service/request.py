@@ -25,6 +25,7 @@ class Request:
         request_id: the request's id, chosen by the caller.
         service: the service that sent it; None for a bare caller.
         headers: what the caller passed along, by name.
+        idempotency_key: the caller's name for what is to be done once.
         message_id: the same however often the message is delivered; the caller's `request_id`
             where it is delivered once at most.
         delivery_count: how often it was delivered, this time counted. Above 1 it is a redelivery,
@@ -39,7 +40,9 @@ class Request:
     request_id: str | int | None = None
     service: str | None = None
     headers: Mapping[str, str] = _NO_HEADERS
+    idempotency_key: str | None = None
     is_expired = False
+    is_cancelled = False
 
     def __init__(self, raw_payload: bytes | msgspec.Raw, channel: str) -> None:
         self.raw_payload = raw_payload
@@ -64,6 +67,12 @@ class Request:
         """Seconds until the caller gives up, 0.0 when it has; None when it set no limit."""
         return None
 
+    def on_partial_response(self) -> None:
+        """A response that is not final was sent."""
+
+    def on_cancelled(self) -> None:
+        """The caller has cancelled the request."""
+
     def __repr__(self) -> str:
         return f"<request {self.request_id!r} action={self.action!r} channel={self.channel!r}>"
 
@@ -78,7 +87,16 @@ class ActionRequest(Request):
         age_s: how long ago it was sent, as far as it had to wait elsewhere.
     """
 
-    __slots__ = ("_deadline_at", "action", "headers", "reply_to", "request_id", "service")
+    __slots__ = (
+        "_deadline_at",
+        "_envelope",
+        "_was_cancelled",
+        "action",
+        "headers",
+        "reply_to",
+        "request_id",
+        "service",
+    )
 
     def __init__(
         self, envelope: RequestEnvelope, channel: str, reply_to: str | None, age_s: float = 0.0
@@ -94,12 +112,36 @@ class ActionRequest(Request):
         self.service = envelope.service
         self.headers = envelope.headers or _NO_HEADERS
         timeout_ms = envelope.timeout_ms
+        self._was_cancelled = False
+        self._envelope = envelope
         self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000 - age_s
 
     @property
     def is_expired(self) -> bool:  # type: ignore[override]
         """Whether the caller has given up by now."""
         return self._deadline_at is not None and monotonic() >= self._deadline_at
+
+    @property
+    def is_cancelled(self) -> bool:  # type: ignore[override]
+        """Whether nobody wants the result: the caller has cancelled the request, or given up.
+
+        A handler that works for long in a thread looks at it now and then: it cannot be stopped.
+        """
+        return self._was_cancelled or (self.reply_to is not None and self.is_expired)
+
+    @property
+    def idempotency_key(self) -> str | None:  # type: ignore[override]
+        """The caller's name for what is to be done once."""
+        return self._envelope.idempotency_key
+
+    def on_partial_response(self) -> None:
+        """A response that is not final: who takes each of them waits as long for the next one."""
+        if self._envelope.stream:
+            self._deadline_at = None
+
+    def on_cancelled(self) -> None:
+        """See `Request`."""
+        self._was_cancelled = True
 
     def remaining(self) -> float | None:
         """See `Request`."""

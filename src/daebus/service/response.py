@@ -107,6 +107,7 @@ class Response:
             if self._final.locked():
                 raise AlreadyAnswered(self._request.action, self._request.request_id)
             self._seq += 1
+            self._request.on_partial_response()
         elif not self._final.acquire(blocking=False):
             raise AlreadyAnswered(self._request.action, self._request.request_id)
         if reply_to is None:

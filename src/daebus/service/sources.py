@@ -20,3 +20,6 @@ class Source(Protocol):
 
     def stop(self, deadline: Deadline) -> None:
         """Take nothing more; what was taken is still handled."""
+
+    def close(self, deadline: Deadline) -> None:
+        """All that was taken is handled, or given up: end what is left, before the link closes."""

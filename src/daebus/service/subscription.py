@@ -7,9 +7,11 @@ refused at once, because a subscriber that stops reading is cut off by the serve
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from daebus.bus.commands import Asked
 from daebus.bus.link import Link
-from daebus.channels import replica_channel
+from daebus.channels import alive_channel, control_channel, replica_channel
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost
 from daebus.logs import Incidents, get_logger
@@ -29,6 +31,7 @@ class Subscription:
         replica_id: this replica, which has a channel of its own.
         routes: the listeners.
         intake: takes each message.
+        on_control: takes what callers say to all replicas.
         incidents: where what went wrong is counted.
         on_gap: told when messages may have been missed.
         takes_requests: whether requests come this way.
@@ -42,6 +45,7 @@ class Subscription:
         routes: Routes,
         *,
         intake: Intake,
+        on_control: Callable[[bytes], None],
         incidents: Incidents,
         on_gap: Callable[[Gap], None],
         takes_requests: bool,
@@ -51,6 +55,13 @@ class Subscription:
         #: The channels that requests come on.
         self._own = [service, replica_channel(service, replica_id)] if takes_requests else []
         self._own_names = frozenset(name.encode() for name in self._own)
+        #: What is kept until the end: callers learn from it that a replica that stops still lives.
+        self._kept = [control_channel(service), alive_channel(service, replica_id)]
+        self._control_name = self._kept[0].encode()
+        self._on_control = on_control
+        self._shared_name = service.encode() if takes_requests else b""
+        #: Whether a request came on the channel that all replicas hear, and whether that was told.
+        self._took_shared = self._has_told = False
         self._channels = {name.encode(): (name, found) for name, found in routes.channels.items()}
         self._patterns = {name.encode(): found for name, found in routes.patterns.items()}
         self._intake = intake
@@ -62,13 +73,34 @@ class Subscription:
 
     def start(self, deadline: Deadline) -> None:
         """See `Source`."""
-        names = {*self._own, *(name for name, _ in self._channels.values())}
+        names = {*self._own, *self._kept, *(name for name, _ in self._channels.values())}
         self._link.subscribe(deadline, names, [name.decode() for name in self._patterns])
 
     def stop(self, deadline: Deadline) -> None:
         """See `Source`. The server then tells callers that nobody listens."""
         if self._link.is_up:
-            self._link.unsubscribe_all(Deadline.after(min(1.0, deadline.remaining_s())))
+            until = Deadline.after(min(1.0, deadline.remaining_s()))
+            self._link.unsubscribe_all(until, but=self._kept)
+
+    def look_for_others(self) -> None:
+        """Tell once when requests come on the channel that other replicas hear as well."""
+        if self._took_shared and not self._has_told and self._link.is_up:
+            self._took_shared = False
+            self._link.send(Asked(self._tell_of_others, "PUBSUB", "NUMSUB", self._shared_name))
+
+    def _tell_of_others(self, reply: Any) -> None:
+        if isinstance(reply, list) and reply[1] > 1 and not self._has_told:
+            self._has_told = True
+            log.warning(
+                "requests are published to the channel %r, so each of %d replicas handles every "
+                "one of them; a DaebusCaller gives each to one replica",
+                self._service,
+                reply[1],
+                extra={"event": "service.replica"},
+            )
+
+    def close(self, deadline: Deadline) -> None:
+        """See `Source`."""
 
     def on_messages(self, messages: list[list[bytes]]) -> bool:
         """See `Consumer`."""
@@ -82,7 +114,11 @@ class Subscription:
                         name, routes = channels[channel]
                         self._intake.take_published(name, routes, data)
                     if channel in own:
+                        if channel == self._shared_name:
+                            self._took_shared = True
                         take_request(data, service)
+                    elif channel == self._control_name:
+                        self._on_control(data)
                 else:
                     _, pattern, channel, data = message
                     name = channel.decode(errors="replace")

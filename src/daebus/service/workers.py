@@ -84,6 +84,11 @@ class Workers:
 
     def cancel(self, request_id: str) -> None:
         """See `Runner`. A thread cannot be ended; a handler may look at `is_cancelled`."""
+        with self._lock:
+            exchanges = [worker.exchange for worker in self._workers.values()]
+        for exchange in exchanges:
+            if exchange is not None and exchange.request.request_id == request_id:
+                exchange.request.on_cancelled()
 
     def totals(self) -> tuple[int, int]:
         """See `Runner`."""
