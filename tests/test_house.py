@@ -99,6 +99,7 @@ EXAMPLES = [
     queue_errors.BatchSettled("ready_1"),
     queue_errors.BatchDamaged("cut off"),
     queue_errors.BatchNotFound("dead_1"),
+    queue_errors.WorkerFailed("it ended"),
     queue_errors.FolderFailed("writing", "/q", OSError(28, "No space left on device"), "Kept."),
     queue_errors.FolderRefused("/q", "it is a link"),
     queue_errors.NameTaken("/q/ready_1"),

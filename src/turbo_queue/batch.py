@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Self
@@ -145,6 +146,22 @@ class Batch:
                 failed = self._contents.failed(self._done, reason)
                 return_failed(self._folder, held, failed, self._max_failures)
             self._settled(self._done, is_back=True)
+
+    def bury(self, reason: str) -> None:
+        """Make it dead at once, however often it has failed; `Queue.dead` has it then.
+
+        Args:
+            reason: Why.
+
+        Raises:
+            BatchSettled: the batch is no longer held.
+            FolderFailed: it cannot be moved.
+        """
+        with self._lock:
+            failed = self._contents.failed(self._done, reason)
+            dead = replace(failed, failures=max(self.failures, 1))  # This is no failure more.
+            return_failed(self._folder, self._get_held(), dead, max_failures=1)
+            self._settled(self._done, is_back=False)
 
     def set_aside(self, reason: str) -> None:
         """Move its file to those that are no batches, because its events cannot be read.

@@ -10,6 +10,7 @@ TurboQueueError
 ├── BatchSettled (RuntimeError)      a batch was acknowledged or given back before
 ├── BatchDamaged (ValueError)        a file does not hold what a batch file must hold
 ├── BatchNotFound (LookupError)      there is no such batch
+├── WorkerFailed (RuntimeError)      worker processes cannot be started
 └── FolderFailed (OSError)           the system refused something in the queue's folder
     └── FolderRefused                … or the folder is not safe to use as one
 """
@@ -112,6 +113,10 @@ class BatchNotFound(TurboQueueError, LookupError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"there is no batch {name!r}; 'turbo-queue dead list' shows the dead ones")
+
+
+class WorkerFailed(TurboQueueError, RuntimeError):
+    """Worker processes cannot be started, or end before they are ready."""
 
 
 class FolderFailed(TurboQueueError, OSError):

@@ -30,11 +30,13 @@ from daebus.service.idempotency import Idempotency
 from daebus.service.inbox import Inbox, mode_of
 from daebus.service.intake import Intake, Offer
 from daebus.service.periodic import Periodic
+from daebus.service.processes import Processes
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
-from daebus.service.routes import Routes
+from daebus.service.routes import Place, Routes
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
+from daebus.service.spool import Spool, spool_folder
 from daebus.service.subscription import Subscription
 from daebus.service.threads import Threads
 
@@ -81,6 +83,7 @@ class Lifecycle:
         self._registry = registry
         self._replica_id = uuid.uuid4().hex
         self._started_at = time.time()
+        self._pid = os.getpid()
         self.incidents = Incidents(log)
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
@@ -88,6 +91,7 @@ class Lifecycle:
         self._is_stopped = False
         self._has_called_start_hooks = False
         self._cut: list[Exchange] = []
+        self._spool: Spool | None = None
 
         self._routes = routes = Routes(registry)
         self._threads = Threads(
@@ -119,7 +123,21 @@ class Lifecycle:
             window_s=settings.deduplication_s,
         )
         self._handling = Handling(self.incidents, cancellations, idempotency)
-        self._runners = Runners(settings, routes, self._handling, self._enter)
+
+        def make_processes() -> Processes:
+            return Processes(
+                service,
+                url,
+                settings,
+                registry=registry,
+                routes=routes,
+                outlet=outlet,
+                incidents=self.incidents,
+                open_spool=self._open_spool,
+                is_wanted=self.is_running,
+            )
+
+        self._runners = Runners(settings, routes, self._handling, self._enter, make_processes)
         intakes = functools.partial(
             Intake,
             service,
@@ -220,6 +238,8 @@ class Lifecycle:
             ExceptionGroup: what went wrong in the steps; every step was taken.
         """
         self.stopping.set()
+        if os.getpid() != self._pid:
+            return  # A child of `fork`, such as a worker process: all parts are the parent's.
         with self._stop_lock:
             if self._is_stopped:
                 return
@@ -253,6 +273,8 @@ class Lifecycle:
             # The connection last: replies leave over it.
             lambda _: self._flush_replies(),
             lambda _: self._link.close(),
+            # Another replica may have the folder once nothing of this one uses it.
+            lambda _: self._close_spool(),
         ]
 
     def describe(self) -> Replica:
@@ -269,6 +291,7 @@ class Lifecycle:
             channels=sorted({listener.channel for listener in self._registry.listeners}),
             delivery=self._settings.delivery,
             max_workers=self._settings.max_workers,
+            processes=self._settings.processes if Place.PROCESS in self._routes.places else 0,
             in_progress=sum(runner.in_progress for runner in self._runners),
             backlog=sum(runner.waiting for runner in self._runners),
             spilled=sum(runner.spilled for runner in self._runners),
@@ -280,6 +303,17 @@ class Lifecycle:
         )
 
     # --- starting ---
+
+    def _open_spool(self) -> Spool:
+        """This replica's folder on disk, opened for the first who needs it.
+
+        Raises:
+            SettingsError: it cannot be made.
+        """
+        if self._spool is None:
+            place = self._settings.spool
+            self._spool = Spool(spool_folder(place, self._service, self._url))
+        return self._spool
 
     def _enter(self) -> None:
         """Prepare a thread for the user's code."""
@@ -351,6 +385,10 @@ class Lifecycle:
             log.warning("an on_stop function did not end in time", extra={"event": "stop.late"})
         if errors:
             raise ExceptionGroup("on_stop functions failed", errors)
+
+    def _close_spool(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
 
     def _flush_replies(self) -> None:
         """Wait until the server has taken all replies: it answers commands in their order."""

@@ -53,6 +53,7 @@ class Runners:
         routes: the handlers.
         handling: what is done with a message.
         enter: called once in each thread that runs the user's code.
+        make_processes: makes the runner of worker processes.
     """
 
     def __init__(
@@ -61,11 +62,14 @@ class Runners:
         routes: Routes,
         handling: Handling,
         enter: Callable[[], None],
+        make_processes: Callable[[], Runner],
     ) -> None:
         threads = Workers(settings, handling, enter)
         self._by_place: dict[Place, Runner] = {Place.THREAD: threads}
         if Place.LOOP in routes.places:
             self._by_place[Place.LOOP] = EventLoop(settings.max_backlog, handling, enter)
+        if Place.PROCESS in routes.places:
+            self._by_place[Place.PROCESS] = make_processes()
         # The one place that nearly every service has costs no look-up.
         self.offer = threads.offer if len(self._by_place) == 1 else self._offer
 

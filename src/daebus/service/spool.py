@@ -62,18 +62,18 @@ class Spool:
         self.path = path
         self._folder = folder
         self._locks = [lock]
+        self._adopted: list[Path] = []
         _open_spools.add(self)
 
     def adopt(self) -> list[Path]:
-        """The folders that nobody has, as far as there are any; they are this replica's now."""
-        adopted = []
+        """The folders that nobody had, now and at earlier calls; they are this replica's now."""
         for path in sorted(self._folder.iterdir()):
             if path.name.isdecimal() and path != self.path:
                 lock = _lock(path)
                 if lock is not None:
                     self._locks.append(lock)
-                    adopted.append(path)
-        return adopted
+                    self._adopted.append(path)
+        return list(self._adopted)
 
     def close(self) -> None:
         """Let others have the folder."""

@@ -1,0 +1,560 @@
+"""The worker processes that handle messages: one of the runners.
+
+A message waits in memory until the workers have little left, then goes through a turbo queue in
+the replica's spool folder, where it outlives any of them. This process watches the workers and is
+the one that decides: whether a message is handled, for how long, and when it is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from multiprocessing.reduction import ForkingPickler
+from time import monotonic
+from typing import Any
+
+from daebus.deadline import Deadline
+from daebus.errors import BadMessage, Code, RegistrationError, SettingsError
+from daebus.logs import Incidents, get_logger
+from daebus.service.backlog import Backlog
+from daebus.service.configuration import ServiceSettings
+from daebus.service.exchange import Exchange
+from daebus.service.handling import Tally, refuse
+from daebus.service.parcels import open_parcel, pack, unpack
+from daebus.service.registry import PROCESS, Function, Registry, where
+from daebus.service.response import Outlet
+from daebus.service.routes import Routes
+from daebus.service.spool import Spool
+from daebus.service.worker_process import (
+    BURY,
+    DROP,
+    RUN,
+    Finished,
+    Handled,
+    Incident,
+    Setup,
+    Started,
+    read_note,
+    work,
+)
+from turbo_queue import FolderFailed, Producer, Queue, TurboQueueError
+from turbo_queue.errors import WorkerFailed
+from turbo_queue.settings import LARGEST_EVENT_BYTES
+from turbo_queue.workers import Worker, WorkerGroup
+
+log = get_logger(__name__)
+
+#: Messages in the queue for each worker, the one that it handles counted: enough that it need not
+#: wait for the next, few enough that an overload waits where its policy is (memory, or the spill).
+WINDOW = 3
+
+#: The queue itself buries nothing: it counts, this process decides.
+NEVER = 1_000_000
+
+#: The folder of the queue, within the replica's.
+FOLDER = "work"
+
+#: How often a start that waits for its workers looks whether it is still wanted, in seconds.
+START_LOOK_S = 0.1
+
+
+class _Task:
+    """A message that has gone into the queue, and is not finished."""
+
+    __slots__ = ("deaths", "exchange", "given_up", "how", "key", "worker")
+
+    def __init__(self, key: str, exchange: Exchange, deaths: int) -> None:
+        self.key = key
+        self.exchange = exchange
+        self.worker: Worker | None = None
+        #: How often a worker has died of it, and how the last one ended.
+        self.deaths = deaths
+        self.how = ""
+        #: Why it is not tried again; its caller has been told.
+        self.given_up: str | None = None
+
+
+class Processes:
+    """Worker processes that take messages from a queue on disk, which a backlog feeds.
+
+    Args:
+        service: the service's name.
+        url: the server's address.
+        settings: how many processes, and their limits.
+        registry: the service's handlers.
+        routes: the same, as messages find them.
+        outlet: where answers to messages of an earlier run leave.
+        incidents: where what goes wrong is counted.
+        open_spool: gives the replica's folder.
+        is_wanted: tells whether nobody has asked to stop.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        url: str,
+        settings: ServiceSettings,
+        *,
+        registry: Registry,
+        routes: Routes,
+        outlet: Outlet,
+        incidents: Incidents,
+        open_spool: Callable[[], Spool],
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        self._service = service
+        self._url = url
+        self._settings = settings
+        self._registry = registry
+        self._routes = routes
+        self._outlet = outlet
+        self._incidents = incidents
+        self._open_spool = open_spool
+        self._is_wanted = is_wanted
+        self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
+        #: See `Runner`.
+        self.offer = self._backlog.offer
+        self._run = uuid.uuid4().hex[:12]
+        self._numbers = count()
+        #: Guards what follows.
+        self._changed = threading.Condition()
+        self._tasks: dict[str, _Task] = {}
+        #: Workers that were killed, and why.
+        self._killed: dict[Worker, str] = {}
+        self._handled: dict[Worker, int] = {}
+        self._is_cut = False
+        self._tally = Tally()
+        self._left: list[Exchange] = []
+        self._queue: Queue
+        self._producer: Producer
+        self._group: WorkerGroup | None = None
+        self._feeder = threading.Thread(target=self._feed, name="daebus-feeder", daemon=True)
+
+    def start(self) -> None:
+        """Start the processes, and wait until each is ready for its first message.
+
+        Raises:
+            SettingsError: there is no folder for the queue.
+            RegistrationError: a process cannot have the handlers, or ends before it is ready.
+        """
+        self._queue = self._open_queue()
+        settings = self._settings
+        setup = Setup(
+            self._service,
+            self._url,
+            self._queue,
+            self._run,
+            settings.max_message_bytes,
+            _for_workers(self._registry),
+            _shown_level(),
+            measures=settings.max_process_bytes is not None,
+        )
+        if settings.start_method != "fork":
+            _check_importable(setup.registry)
+        group = WorkerGroup(
+            work,
+            (setup,),
+            count=settings.processes,
+            watcher=self,
+            start_method=settings.start_method,
+            name="daebus-process",
+        )
+        try:
+            group.start()
+            self._group = group
+            while self._is_wanted() and not group.wait_until_ready(START_LOOK_S):
+                pass
+        except WorkerFailed as error:
+            raise RegistrationError(
+                f"service {self._service!r} has handlers with workers='process', but {error}. The "
+                f"log above has what it said; with start_method={settings.start_method!r} a "
+                f"program runs its app below if __name__ == '__main__'"
+            ) from error
+        self._feeder.start()
+
+    def join(self, deadline: Deadline) -> list[Exchange]:
+        """See `Runner`."""
+        group = self._group
+        if group is None:
+            return []
+        if self._feeder.is_alive():
+            self._backlog.end(1)
+            self._feeder.join(deadline.remaining_s())
+        with self._changed:
+            self._changed.wait_for(lambda: not self._tasks, deadline.remaining_s())
+            self._is_cut = True
+            self._changed.notify_all()
+        group.request_stop()
+        self._close_queue()
+        group.join(deadline.remaining_s())
+        if self._feeder.is_alive():
+            self._feeder.join()
+        cut = list(self._tasks.values())
+        if cut:
+            self._keep_or_remove(cut)
+        self._producer.close()
+        return [task.exchange for task in cut] + self._left + self._backlog.take_rest()
+
+    @property
+    def in_progress(self) -> int:
+        """See `Runner`."""
+        with self._changed:
+            return sum(task.worker is not None for task in self._tasks.values())
+
+    @property
+    def waiting(self) -> int:
+        """See `Runner`."""
+        with self._changed:
+            tasks = sum(task.worker is None for task in self._tasks.values())
+        return len(self._backlog) + tasks
+
+    @property
+    def spilled(self) -> int:
+        """See `Runner`."""
+        return 0
+
+    def totals(self) -> tuple[int, int]:
+        """See `Runner`."""
+        return self._tally.handled.value, self._tally.errors.value
+
+    def cancel(self, request_id: str) -> None:
+        """See `Runner`. One that waits for a worker is not started."""
+        with self._changed:
+            found = [
+                task
+                for task in self._tasks.values()
+                if task.exchange.request.request_id == request_id and task.given_up is None
+            ]
+        for task in found:
+            self._end(task, Code.CANCELLED, "the caller cancelled it")
+
+    # --- from the backlog to the queue: the feeder's thread ---
+
+    def _feed(self) -> None:
+        exchanges, taken = self._backlog.takes()
+        for exchange in exchanges:
+            taken.value += exchange.size_bytes
+            self._put(exchange)
+
+    def _put(self, exchange: Exchange) -> None:
+        key = f"{self._run}{next(self._numbers):x}"
+        with self._changed:
+            self._changed.wait_for(self._has_room)
+            if self._is_cut:
+                self._left.append(exchange)
+                return
+            # Before it is in the queue: a worker may have it at once.
+            self._tasks[key] = _Task(key, exchange, 0)
+        try:
+            self._producer.put(pack(exchange, key))
+        except TurboQueueError as error:
+            text = f"it could not be handed to a worker process: {error}"
+            self._incidents.report("not_handed_over", f"{exchange.route.name!r}: {text}")
+            if self._forget(key) is not None:
+                self._count(is_error=True)
+                refuse(exchange, Code.OVERLOADED, text)
+                exchange.finish(text)
+
+    def _has_room(self) -> bool:
+        return self._is_cut or len(self._tasks) < WINDOW * self._settings.processes
+
+    # --- what the workers tell: the thread that watches them ---
+
+    def on_message(self, worker: Worker, data: bytes) -> None:
+        """See `Watcher`."""
+        note = read_note(data)
+        match note:
+            case Started():
+                self._on_started(worker, note)
+            case Finished():
+                self._on_finished(worker, note)
+            case Handled():
+                worker.limit_at = None
+            case Incident():
+                self._incidents.report(note.kind, note.text, note.count)
+
+    def _on_started(self, worker: Worker, note: Started) -> None:
+        if note.parcel is not None:
+            try:
+                self._adopt(note.key, note.failures, note.parcel)
+            except BadMessage as error:
+                worker.send(BURY + error.reason.encode())
+                return
+        with self._changed:
+            if self._is_cut:
+                return  # The worker is about to be killed; the message is not lost by that.
+            task = self._tasks.get(note.key)
+            if task is not None and task.given_up is None:
+                task.worker = worker
+                worker.limit_at = _limit_at(task.exchange)
+        if task is None:
+            worker.send(DROP)
+        elif task.given_up is None:
+            worker.send(RUN)
+        elif task.exchange.delivery is not None and task.exchange.delivery.is_stored:
+            self._forget(note.key)
+            worker.send(DROP)  # Its dead letter is where it was stored.
+        else:
+            worker.send(BURY + task.given_up.encode())
+
+    def _adopt(self, key: str, failures: int, data: bytes) -> None:
+        """Know a message that an earlier run of the service left in the queue.
+
+        Raises:
+            BadMessage: the service has no such handler any more, or cannot read it.
+        """
+        parcel = open_parcel(data)
+        if parcel.is_stored:
+            return  # It comes again from where it is stored.
+        with self._changed:
+            if key in self._tasks:
+                return
+            exchange = unpack(parcel, self._routes, self._outlet)
+            task = self._tasks[key] = _Task(key, exchange, failures)
+        if failures >= self._settings.max_attempts:
+            self._give_up(task)
+
+    def _on_finished(self, worker: Worker, note: Finished) -> None:
+        worker.limit_at = None
+        task = self._forget(note.key)
+        if task is not None and task.given_up is None:
+            self._count(is_error=note.is_error)
+            task.exchange.finish(note.failure)
+        self._replace_if_worn(worker, note.memory_bytes)
+
+    def _replace_if_worn(self, worker: Worker, memory_bytes: int) -> None:
+        handled = self._handled[worker] = self._handled.get(worker, 0) + 1
+        most, most_bytes = self._settings.max_process_messages, self._settings.max_process_bytes
+        is_worn = most is not None and handled >= most
+        is_large = most_bytes is not None and memory_bytes > most_bytes
+        if (is_worn or is_large) and self._group is not None:
+            self._group.replace(worker)
+
+    def on_overdue(self, worker: Worker) -> None:
+        """See `Watcher`. A time limit or a deadline has passed."""
+        task = self._task_of(worker)
+        if task is None:
+            return
+        route = task.exchange.route
+        if task.exchange.request.is_expired:
+            self._incidents.report(
+                "expired", f"the deadline of a request for {route.name!r} passed while it ran"
+            )
+            self._end(task, Code.CANCELLED, "the deadline passed while the handler was running")
+        else:
+            self._incidents.report(
+                "handler_timeout",
+                f"{route.name!r} ran longer than its limit of {route.timeout_s:g} s",
+            )
+            text = f"the handler ran longer than its {route.timeout_s:g} s"
+            self._end(task, Code.HANDLER_TIMEOUT, text, failure=text)
+
+    def on_end(self, worker: Worker, how: str) -> None:
+        """See `Watcher`. What the worker had goes back into the queue, to be tried again or not."""
+        self._handled.pop(worker, None)
+        with self._changed:
+            task, reason = self._task_of(worker), self._killed.pop(worker, None)
+            is_expected = self._is_cut or worker.is_leaving
+            if task is not None and not self._is_cut:
+                task.worker = None
+                task.deaths += 1
+                task.how = how
+        if not is_expected or task is not None:
+            _log_end(worker, how, reason, task)
+        if self._is_cut:
+            return
+        try:
+            self._queue.recover()
+        except FolderFailed as error:
+            # The other workers look by themselves, a little later.
+            log.error("a message is not back in the queue yet: %s", error)
+        if task is not None and task.deaths >= self._settings.max_attempts:
+            self._give_up(task)
+
+    # --- what becomes of a message ---
+
+    def _end(self, task: _Task, code: str, text: str, failure: str | None = None) -> None:
+        """Answer a message and forget it; the worker that has it is killed."""
+        with self._changed:
+            if self._tasks.pop(task.key, None) is None:
+                return
+            worker = task.worker
+            if worker is not None:
+                self._killed[worker] = text
+                worker.kill()
+            self._changed.notify_all()
+        self._count(is_error=True)
+        refuse(task.exchange, code, text)
+        task.exchange.finish(failure)
+
+    def _give_up(self, task: _Task) -> None:
+        """The workers die of it: tell the caller, and have it buried by the next worker."""
+        exchange = task.exchange
+        times = "once" if task.deaths == 1 else f"{task.deaths} times"
+        how = f"; the last time it {task.how}" if task.how else ""
+        text = f"the worker process of {exchange.route.name!r} died {times}{how}"
+        task.given_up = text
+        self._count(is_error=True)
+        self._incidents.report("worker_died", text)
+        refuse(exchange, Code.WORKER_DIED, text)
+        if exchange.delivery is not None:
+            exchange.delivery.refused(text)
+
+    def _forget(self, key: str) -> _Task | None:
+        with self._changed:
+            task = self._tasks.pop(key, None)
+            self._changed.notify_all()
+        return task
+
+    def _task_of(self, worker: Worker) -> _Task | None:
+        with self._changed:
+            return next((task for task in self._tasks.values() if task.worker is worker), None)
+
+    def _count(self, *, is_error: bool) -> None:
+        with self._changed:
+            self._tally.handled.value += 1
+            self._tally.errors.value += is_error
+
+    # --- the queue ---
+
+    def _open_queue(self) -> Queue:
+        """The queue, with what an earlier run of this or a dead replica left in it."""
+        try:
+            spool = self._open_spool()
+            queue = self._queue_in(spool.path)
+            queue.reopen()
+            self._producer = queue.producer()
+            queue.recover()
+            for folder in spool.adopt():
+                if (folder / FOLDER).is_dir():
+                    _move_all(self._queue_in(folder), self._producer)
+        except (OSError, SettingsError) as error:
+            raise SettingsError(
+                f"handlers with workers='process' need a folder for their messages, and there is "
+                f"none: {error}. Name another place with spool=... or DAEBUS_SPOOL"
+            ) from error
+        return queue
+
+    def _queue_in(self, folder: Any) -> Queue:
+        return Queue(
+            folder / FOLDER,
+            codec="raw",
+            # One message, one batch: they are spread evenly, and each fails for itself.
+            max_events_per_file=1,
+            # A request's id may be in a parcel twice more.
+            max_event_bytes=min(3 * self._settings.max_message_bytes + 65_536, LARGEST_EVENT_BYTES),
+            max_failures=NEVER,
+        )
+
+    def _close_queue(self) -> None:
+        """Wake the workers that wait for a message, so that they see the stop."""
+        try:
+            self._queue.close()
+        except FolderFailed as error:
+            log.error("the workers end a little later: %s", error, extra={"event": "queue.error"})
+
+    def _keep_or_remove(self, cut: list[_Task]) -> None:
+        """Leave in the queue what the stop has cut off, unless its caller is told of that."""
+        is_wanted = {
+            task.key: task.exchange.request.reply_to is None and task.exchange.delivery is None
+            for task in cut
+        }
+        self._queue.reopen()
+        self._queue.recover()
+        with self._queue.consumer(stop_when_empty=True) as consumer:
+            for batch in list(consumer.batches()):
+                for data in batch:
+                    if is_wanted.get(open_parcel(data).key or "", True):
+                        # Anew: that its worker was killed now is not its failure.
+                        self._producer.put(data)
+                batch.acknowledge()
+
+
+def _move_all(queue: Queue, producer: Producer) -> None:
+    """Take over the messages of a replica that has died."""
+    queue.reopen()
+    with queue.consumer(stop_when_empty=True) as consumer:
+        for batch in consumer.batches():
+            for data in batch:
+                producer.put(data)
+            batch.acknowledge()
+
+
+def _limit_at(exchange: Exchange) -> float | None:
+    """When a handler that starts now has to be ended, on the monotonic clock."""
+    limits = [exchange.route.timeout_s, exchange.request.remaining()]
+    found = [limit_s for limit_s in limits if limit_s is not None]
+    return monotonic() + min(found) if found else None
+
+
+def _log_end(worker: Worker, how: str, reason: str | None, task: _Task | None) -> None:
+    if reason is not None:
+        log.warning(
+            "worker process %d was killed and is replaced: %s",
+            worker.pid,
+            reason,
+            extra={"event": "worker.killed", "pid": worker.pid},
+        )
+        return
+    log.error(
+        "worker process %d died and is replaced: it %s, %s",
+        worker.pid,
+        how,
+        "at no message" if task is None else f"in the handler of {task.exchange.route.name!r}",
+        extra={"event": "worker.died", "pid": worker.pid},
+    )
+
+
+def _shown_level() -> int | None:
+    """The level of the records that this process shows; None if it shows none."""
+    shown = logging.getLogger("daebus")
+    return shown.getEffectiveLevel() if shown.hasHandlers() else None
+
+
+def _for_workers(registry: Registry) -> Registry:
+    """The handlers of worker processes; the parent keeps their time limits.
+
+    The other listeners are only counted: a listener's key is its number among all.
+    """
+    return Registry(
+        actions={
+            name: replace(action, timeout_s=None)
+            for name, action in registry.actions.items()
+            if action.workers == PROCESS
+        },
+        listeners=[
+            replace(listener, timeout_s=None)
+            if listener.workers == PROCESS
+            else replace(listener, function=_elsewhere)
+            for listener in registry.listeners
+        ],
+        on_worker_start=registry.on_worker_start,
+    )
+
+
+def _elsewhere() -> None:
+    """Stands for a listener that runs in the service's own process."""
+
+
+def _check_importable(registry: Registry) -> None:
+    """Refuse handlers that cannot be sent to a process that imports the program anew.
+
+    Raises:
+        RegistrationError: a handler is not a function at the top level of a module.
+    """
+    functions: list[Function] = [action.function for action in registry.actions.values()]
+    functions += [listener.function for listener in registry.listeners]
+    for function in [*functions, *registry.on_worker_start]:
+        try:
+            ForkingPickler.dumps(function)
+        except Exception as error:
+            # Whatever a user's object raises when it is pickled.
+            raise RegistrationError(
+                f"{where(function)} cannot be sent to a worker process ({error}). Where processes "
+                f"are started by 'spawn' or 'forkserver', a handler with workers='process' must be "
+                f"a function at the top level of a module, or use start_method='fork'"
+            ) from error
