@@ -71,7 +71,7 @@ def test_each_due_time_is_run_once_among_all_replicas(
     assert list(tokens) == sorted(set(tokens))
     assert all(int(slot) % 100_000 == 0 for slot in slots)
     passed = (int(slots[-1]) - int(slots[0])) / 100_000
-    assert passed <= 15, "due times were left out"
+    assert passed <= 30, "due times were left out"
 
 
 def test_a_function_without_a_parameter_gets_no_lease(replicas: Replicas) -> None:
@@ -229,7 +229,7 @@ def test_a_run_is_left_out_and_told_once_while_the_server_is_away(
     eventually(lambda: len(runs) >= 2)
     own_server.kill()
     with caplog.at_level(logging.WARNING, logger="daebus"):
-        eventually(lambda: app.stats().incidents.get("background.left_out", 0) >= 3)
+        eventually(lambda: app.stats().incidents.get("run_left_out", 0) >= 3)
         told = [record for record in caplog.records if "was left out" in record.getMessage()]
         assert len(told) == 1
         own_server.start()
@@ -244,7 +244,7 @@ def test_what_each_task_did_last_is_in_the_stats(replicas: Replicas) -> None:
 
         @app.background("wrong", 0.05, scope="cluster")
         def wrong() -> None:
-            raise ValueError("no such luck")
+            raise ValueError("no such luck: \udcff")
 
         @app.background("slow", 0.05)
         def slow() -> None:
@@ -257,11 +257,28 @@ def test_what_each_task_did_last_is_in_the_stats(replicas: Replicas) -> None:
     eventually(lambda: app.stats().tasks["fine"].duration_s is not None)
 
     tasks = app.stats().tasks
-    assert tasks["wrong"].error == "ValueError: no such luck"
+    assert tasks["wrong"].error == "ValueError: no such luck: \\udcff"
     assert tasks["fine"].error is None
     assert tasks["slow"].duration_s is None
     assert abs(tasks["slow"].started_at - datetime.now(UTC).timestamp()) < 10
     release.set()
+
+
+def test_a_run_whose_turn_comes_too_late_is_left_out(
+    own_server: EmbeddedServer, service_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, incidents = Link(own_server.url, "test"), Incidents(logging.getLogger("daebus.test"))
+    link.start()
+    task = Background("tick", 60, lambda: None, scope="cluster")
+    tasks = ClusterTasks(service_name, "replica", 0.1, link=link, incidents=incidents)
+
+    with redis.Redis.from_url(own_server.url) as client:
+        client.client_pause(300)
+        turn = tasks.take(task, 0, is_missed=False)
+
+    assert turn is None
+    assert "the server's answer took more than 0.1 s" in caplog.text
+    link.close()
 
 
 def test_the_server_remembers_how_the_last_run_went(

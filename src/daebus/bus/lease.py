@@ -23,9 +23,6 @@ from daebus.errors import ServerUnavailable
 #: clock; believed, it would keep all others from running the task until then.
 MAX_AHEAD_S = 60.0
 
-#: Most characters of an error that are kept.
-MAX_ERROR = 200
-
 
 class Verdict(Enum):
     """What is said to a replica that would run a task."""
@@ -114,7 +111,7 @@ class TaskLease:
             ServerUnavailable: the server cannot be reached, or refuses.
             CallTimeout: it did not answer in time.
         """
-        duration_us, text = b"%d" % int(duration_s * 1e6), (error or "")[:MAX_ERROR].encode()
+        duration_us, text = b"%d" % int(duration_s * 1e6), (error or "").encode()
         run = self._owner, b"%d" % token
         return self._run(_FINISH, deadline, *run, duration_us, text) == 1
 

@@ -70,7 +70,8 @@ def list_dead(
     handled to its end, or when the worker process that handled it died
     max_attempts times. WHERE is where it came from: the service's inbox on the
     server, or the disk of this machine, where a letter may hold several
-    messages. With --json each letter is one line.
+    messages; its folder is found by --spool and the very --url that the service
+    runs with. With --json each letter is one line.
 
     Examples:
       daebus dead list shop

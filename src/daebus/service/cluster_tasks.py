@@ -112,9 +112,13 @@ class ClusterTasks:
             self._leave_out(task, f"this machine's clock is {answer.number / 1e6:.0f} s ahead")
         if answer.verdict is not Verdict.TAKEN:
             return None
-        is_endless = task.overlap == "allow"  # Nobody has to wait for its end.
-        held_until = float("inf") if is_endless else asked_at + self._lease_s
-        return Turn(task, store, Lease(answer.number, held_until), self._lease_s)
+        # Where runs may overlap, nobody waits for the end of this one.
+        held_until = float("inf") if task.overlap == "allow" else asked_at + self._lease_s
+        lease = Lease(answer.number, held_until)
+        if not lease.is_held():
+            self._leave_out(task, f"the server's answer took more than {self._lease_s:g} s")
+            return None
+        return Turn(task, store, lease, self._lease_s)
 
     def _claim(
         self, store: TaskLease, task: Background, due_us: int, *, is_missed: bool
@@ -132,7 +136,7 @@ class ClusterTasks:
 
     def _leave_out(self, task: Background, reason: str) -> None:
         self._incidents.report(
-            "background.left_out",
+            "run_left_out",
             lambda: f"a run of the background task {task.name!r} was left out: {reason}",
         )
 

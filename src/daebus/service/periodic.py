@@ -35,7 +35,7 @@ MAX_OVERLAPPING = 10
 #: How far back to look for the last due time of a cron expression: 29 February may be 8 years ago.
 LONGEST_LOOK_BACK = timedelta(days=8 * 366)
 
-#: Most characters of an error in `daebus ps`.
+#: Most characters of an error that are kept, for `daebus ps`.
 MAX_ERROR = 200
 
 #: When the run that begins in this thread was due.
@@ -144,7 +144,8 @@ class Periodic:
                 exc_info=error,
                 extra={"event": "background.error"},
             )
-            text = text[:MAX_ERROR]
+            # It may hold what cannot be sent: half a surrogate pair, of a file's name, say.
+            text = text[:MAX_ERROR].encode(errors="backslashreplace").decode()
         ended = TaskRun(started_at=run.started_at, duration_s=time.monotonic() - begin, error=text)
         if self._last_runs[task.name] is run:  # No later one has begun meanwhile.
             self._last_runs[task.name] = ended
