@@ -106,7 +106,7 @@ def test_what_a_replica_of_the_server_has_survives_a_failover(
         try:
             wait_for_more(200)
             failover.kill_master()
-            failover.restart_master()  # Sentinel makes it a replica of the new one.
+            failover.restart_as_replica()
             wait_for_more(200)
         finally:
             is_over.set()

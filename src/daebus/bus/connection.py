@@ -266,6 +266,8 @@ def connect(url: str, name: str) -> Wire:
     connection.client_name = name
     try:
         connection.connect()
+        if url.startswith(sentinel.SCHEMES):
+            sentinel.check_master(connection, display(url))
     except redis.AuthenticationError as error:
         raise ServerUnavailable(
             display(url), f"it refuses the user or password ({error})"

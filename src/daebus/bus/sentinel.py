@@ -72,6 +72,26 @@ def master_url(url: str, shown: str) -> str:
     return f"redis{'s' if is_tls else ''}://{credentials}{at}{place}:{port}/{database}{query}"
 
 
+def check_master(connection: Any, shown: str) -> None:
+    """Raise when a server is not the master, though Sentinel still says so during a failover.
+
+    Args:
+        connection: redis-py's, connected.
+        shown: the address without its password.
+
+    Raises:
+        ServerUnavailable: it is a replica.
+    """
+    connection.send_command("ROLE")
+    try:
+        role = connection.read_response()
+    except redis.ResponseError:
+        return  # A user without the right to ask goes by what Sentinel says.
+    if role[0] != b"master":
+        connection.disconnect()
+        raise ServerUnavailable(shown, "the server is a replica now; Sentinel is asked again")
+
+
 def _parse(url: str, shown: str) -> tuple[SplitResult, list[tuple[str, int]], str, str]:
     parts = urlsplit(url)
     master, _, database = parts.path.strip("/").partition("/")
