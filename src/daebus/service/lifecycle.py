@@ -29,6 +29,7 @@ from daebus.service.response import Outlet
 from daebus.service.routes import Routes
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
+from daebus.service.spool import Spool
 from daebus.service.subscription import Subscription
 from daebus.service.threads import Threads
 
@@ -97,7 +98,16 @@ class Lifecycle:
         self._link = Link(url, shared.connection_name(service))
         outlet = Outlet(self._link, settings.max_message_bytes)
         self._handling = Handling(self.incidents)
-        self._runners = Runners(settings, routes, self._handling, self._enter)
+        self._spool = Spool(settings.spool, service, url)
+        self._runners = Runners(
+            settings,
+            routes,
+            self._handling,
+            self._enter,
+            spool=self._spool,
+            outlet=outlet,
+            incidents=self.incidents,
+        )
         intake = Intake(
             service,
             routes,
@@ -116,7 +126,8 @@ class Lifecycle:
             on_gap=self._on_gap,
             takes_requests=settings.delivery == "pubsub",
         )
-        self._sources: list[Source] = [self._subscription]
+        # What waits on disk first: it is older.
+        self._sources: list[Source] = [*self._runners.sources, self._subscription]
         self._heartbeat = Heartbeat(self._link, self.describe, self.incidents)
 
     def is_running(self) -> bool:
@@ -132,11 +143,13 @@ class Lifecycle:
 
         Raises:
             ServerUnavailable: the server cannot be reached, or refuses to subscribe.
+            SettingsError: nothing can be kept on disk, though the settings demand it.
             Exception: what an `on_start` function raised.
         """
         service = self._service
-        deadline = Deadline.after(START_S)
         self._link.start()
+        self._runners.open_left()
+        deadline = Deadline.after(START_S)
         self._link.ensure_up(deadline)
         for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
@@ -206,6 +219,8 @@ class Lifecycle:
             # The connection last: replies leave over it.
             lambda _: self._flush_replies(),
             lambda _: self._link.close(),
+            # Another replica may have the folder from now on.
+            lambda _: self._spool.close(),
         ]
 
     def describe(self) -> Replica:
