@@ -76,6 +76,7 @@ class Lifecycle:
         self._registry = registry
         self._replica_id = uuid.uuid4().hex
         self._started_at = time.time()
+        self._version = version("daebus")  # It is read from a file.
         self.incidents = Incidents(log)
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
@@ -231,7 +232,7 @@ class Lifecycle:
             replica_id=self._replica_id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=version("daebus"),
+            version=self._version,
             started_at=self._started_at,
             actions=sorted(self._registry.actions),
             channels=sorted({listener.channel for listener in self._registry.listeners}),

@@ -127,6 +127,8 @@ class Overflow:
         cut = self._runner.join(deadline)
         told = [exchange for exchange in cut if _is_to_be_told(exchange)]
         kept = [exchange for exchange in cut if _is_to_be_kept(exchange)]
+        for exchange in kept:
+            exchange.request.delivery_count += exchange.has_begun
         with self._lock:
             self._is_closed = True
             left = self._waiting + len(kept)

@@ -74,7 +74,10 @@ class Spool:
         """
         with self._opening:
             if self._path is None:
-                self._path = self._take_one()
+                try:
+                    self._path = self._take_one()
+                except OSError as error:
+                    raise SettingsError(f"{self._folder} cannot be used: {error}") from error
                 _open_spools.add(self)
             return self._path
 
@@ -94,10 +97,11 @@ class Spool:
         own = self.path
         with self._opening:
             try:
-                others = [path for path in own.parent.iterdir() if path.name.isdecimal()]
+                for path in sorted(own.parent.iterdir()):
+                    if path.name.isdecimal() and path != own and self._take(path):
+                        self._adopted.append(path)
             except OSError as error:
-                raise SettingsError(f"the folder {own.parent} cannot be read: {error}") from error
-            self._adopted += [path for path in sorted(others) if path != own and self._take(path)]
+                raise SettingsError(f"{own.parent} cannot be used: {error}") from error
             return list(self._adopted)
 
     def close(self) -> None:
@@ -120,10 +124,7 @@ class Spool:
     def _take(self, path: Path) -> bool:
         """Take a folder; False when another process, or another service of this one, has it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            descriptor = os.open(path / _LOCK, flags, mode=0o600)
-        except OSError as error:
-            raise SettingsError(f"the folder {path} cannot be used: {error.strerror}") from error
+        descriptor = os.open(path / _LOCK, flags, mode=0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

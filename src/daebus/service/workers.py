@@ -69,7 +69,9 @@ class Workers:
         running = [worker.exchange for worker in workers.values() if worker.exchange is not None]
         for exchange in running:
             exchange.has_begun = True
-        return running + self._backlog.take_rest()
+        rest = self._backlog.take_rest()
+        self._backlog.end(len(workers))  # Those that are left behind end with their message.
+        return running + rest
 
     @property
     def in_progress(self) -> int:
