@@ -99,12 +99,18 @@ def state_folder() -> Path:
     """Where files of this user live that must outlast a restart (XDG Base Directory Specification).
 
     systemd gives a service with `StateDirectory=` a folder of its own (systemd.exec(5)).
+
+    Raises:
+        SettingsError: the user has no home.
     """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0]) / "daebus"
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base) / "daebus"
-    return Path.home() / ".local" / "state" / "daebus"
+    try:
+        return Path.home() / ".local" / "state" / "daebus"
+    except RuntimeError as error:
+        raise SettingsError(f"no folder for files: {error}") from error
 
 
 def _setting(name: str, given: float | None, default: float) -> float | str:

@@ -1,4 +1,4 @@
-"""The backlog is bounded, and whoever finds no room is told at once."""
+"""The backlog is bounded; with overflow="reject" whoever finds no room is told at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def blocked(app: Daebus) -> threading.Event:
 
 
 def test_a_full_backlog_refuses_by_count(start: Start) -> None:
-    app = Daebus("app", max_workers=1, max_backlog=5)
+    app = Daebus("app", max_workers=1, max_backlog=5, overflow="reject")
     release = blocked(app)
     caller = start(app)
     futures = [caller.submit("block") for _ in range(1)]
@@ -37,7 +37,7 @@ def test_a_full_backlog_refuses_by_count(start: Start) -> None:
 
 
 def test_a_full_backlog_refuses_by_bytes_and_takes_again_when_there_is_room(start: Start) -> None:
-    app = Daebus("app", max_workers=1, max_backlog_bytes=10_000)
+    app = Daebus("app", max_workers=1, max_backlog_bytes=10_000, overflow="reject")
     release = blocked(app)
     caller = start(app)
     first = caller.submit("block")
@@ -55,7 +55,7 @@ def test_a_full_backlog_refuses_by_bytes_and_takes_again_when_there_is_room(star
 def test_a_published_message_without_room_is_dropped_and_counted(
     start: Start, broadcaster: Broadcast, service_name: str
 ) -> None:
-    app, release = Daebus("app", max_workers=1, max_backlog=5), threading.Event()
+    app, release = Daebus("app", max_workers=1, max_backlog=5, overflow="reject"), threading.Event()
     app.listen(service_name + ".a")(lambda: release.wait(30))
     start(app)
     broadcaster.send(service_name + ".a", 0)

@@ -95,7 +95,9 @@ def test_a_full_service_refuses_at_once_and_its_memory_stays_bounded(
     url: str, service_name: str, processes: Processes
 ) -> None:
     limit = 20 * 1024 * 1024
-    settings = json.dumps({"max_workers": 4, "max_backlog_bytes": limit, "grace": 0.1})
+    settings = json.dumps(
+        {"max_workers": 4, "max_backlog_bytes": limit, "grace": 0.1, "overflow": "reject"}
+    )
     service = services.start(processes, service_name, url, settings)
     with DaebusCaller(service_name, url, timeout=60) as caller:
         stuck = [caller.submit("stuck") for _ in range(4)]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures import disks
 from fixtures.processes import SOURCE
 from fixtures.queues import drain, files, fill, fill_in_batches
 from fixtures.waiting import eventually
@@ -137,19 +138,8 @@ def test_a_flipped_bit_is_harmless_or_seen(queue: Queue, good_batch: bytes, seed
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", str(folder)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with disks.small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("together", [True, False])

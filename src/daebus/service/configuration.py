@@ -25,6 +25,8 @@ class ServiceSettings:
     max_message_bytes: int
     grace_s: float
     overflow: str
+    #: Whether "spill" was asked for by name: nothing starts then where no disk can be used.
+    must_spill: bool
     #: Where it keeps files; None for the user's own place.
     spool: Path | None
     max_spill: int
@@ -86,6 +88,7 @@ class ServiceSettings:
             max_message_bytes=number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES),
             grace_s=seconds("grace", grace, 10.0),
             overflow=settings.choice("overflow", overflow, "spill", "reject"),
+            must_spill=settings.text("overflow", overflow) == "spill",
             spool=None if folder is None else Path(folder),
             max_spill=number("max_spill", max_spill, 10_000_000),
             max_spill_bytes=number("max_spill_bytes", max_spill_bytes, 4096 * MIB),

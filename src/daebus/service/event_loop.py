@@ -88,7 +88,10 @@ class EventLoop:
         try:
             cut = finished.result(deadline.remaining_s() + 2 * CANCEL_S)
         except TimeoutError:  # A handler blocks the loop itself.
-            return list(self._tasks.values())
+            cut = list(self._tasks.values())
+            for exchange in cut:
+                exchange.has_begun = True
+            return cut + list(self._incoming)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CANCEL_S)
         if not self._thread.is_alive():
@@ -140,6 +143,8 @@ class EventLoop:
         if tasks:
             await asyncio.wait(tasks, timeout=deadline.remaining_s())
         cut = [self._tasks[task] for task in tasks if not task.done()]
+        for exchange in cut:
+            exchange.has_begun = True
         for task in tasks:
             task.cancel()
         if cut:

@@ -32,6 +32,9 @@ class Delivery(Protocol):
 class Exchange:
     """A message, the handler that it goes to, and the response that it gets.
 
+    Attributes:
+        has_begun: whether its handler was running when the service stopped, as its runner says.
+
     Args:
         route: where it goes.
         request: what the handler reads.
@@ -40,7 +43,7 @@ class Exchange:
         delivery: who has to know what becomes of it, if anybody.
     """
 
-    __slots__ = ("data", "delivery", "request", "response", "route", "size_bytes")
+    __slots__ = ("data", "delivery", "has_begun", "request", "response", "route", "size_bytes")
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Exchange:
         self.data = data
         self.size_bytes = len(data)
         self.delivery = delivery
+        self.has_begun = False
 
     def arguments(self) -> tuple[Any, ...]:
         """The handler's arguments.

@@ -36,7 +36,7 @@ from daebus.service.response import Outlet
 from daebus.service.routes import Place, Routes
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
-from daebus.service.spool import Spool, spool_folder
+from daebus.service.spool import Spool
 from daebus.service.subscription import Subscription
 from daebus.service.threads import Threads
 
@@ -84,6 +84,7 @@ class Lifecycle:
         self._replica_id = uuid.uuid4().hex
         self._started_at = time.time()
         self._pid = os.getpid()
+        self._version = version("daebus")  # It is read from a file.
         self.incidents = Incidents(log)
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
@@ -91,7 +92,6 @@ class Lifecycle:
         self._is_stopped = False
         self._has_called_start_hooks = False
         self._cut: list[Exchange] = []
-        self._spool: Spool | None = None
 
         self._routes = routes = Routes(registry)
         self._threads = Threads(
@@ -133,11 +133,21 @@ class Lifecycle:
                 routes=routes,
                 outlet=outlet,
                 incidents=self.incidents,
-                open_spool=self._open_spool,
+                spool=self._spool,
                 is_wanted=self.is_running,
             )
 
-        self._runners = Runners(settings, routes, self._handling, self._enter, make_processes)
+        self._spool = Spool(settings.spool, service, url)
+        self._runners = Runners(
+            settings,
+            routes,
+            self._handling,
+            self._enter,
+            make_processes=make_processes,
+            spool=self._spool,
+            outlet=outlet,
+            incidents=self.incidents,
+        )
         intakes = functools.partial(
             Intake,
             service,
@@ -163,7 +173,8 @@ class Lifecycle:
             on_gap=self._on_gap,
             takes_requests=settings.delivery == "pubsub",
         )
-        self._sources: list[Source] = [self._subscription]
+        # What waits on disk first: it is older.
+        self._sources: list[Source] = [*self._runners.sources, self._subscription]
         if self._mode.has_inbox:
             self._sources.append(
                 Inbox(
@@ -194,11 +205,13 @@ class Lifecycle:
 
         Raises:
             ServerUnavailable: the server cannot be reached, or refuses to subscribe.
+            SettingsError: nothing can be kept on disk, though the settings demand it.
             Exception: what an `on_start` function raised.
         """
         service = self._service
-        deadline = Deadline.after(START_S)
         self._link.start()
+        self._runners.open_left()
+        deadline = Deadline.after(START_S)
         self._link.ensure_up(deadline)
         for text in checkup.warnings(self._link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
@@ -273,8 +286,8 @@ class Lifecycle:
             # The connection last: replies leave over it.
             lambda _: self._flush_replies(),
             lambda _: self._link.close(),
-            # Another replica may have the folder once nothing of this one uses it.
-            lambda _: self._close_spool(),
+            # Another replica may have the folder from now on.
+            lambda _: self._spool.close(),
         ]
 
     def describe(self) -> Replica:
@@ -285,7 +298,7 @@ class Lifecycle:
             replica_id=self._replica_id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=version("daebus"),
+            version=self._version,
             started_at=self._started_at,
             actions=sorted(self._registry.actions),
             channels=sorted({listener.channel for listener in self._registry.listeners}),
@@ -303,17 +316,6 @@ class Lifecycle:
         )
 
     # --- starting ---
-
-    def _open_spool(self) -> Spool:
-        """This replica's folder on disk, opened for the first who needs it.
-
-        Raises:
-            SettingsError: it cannot be made.
-        """
-        if self._spool is None:
-            place = self._settings.spool
-            self._spool = Spool(spool_folder(place, self._service, self._url))
-        return self._spool
 
     def _enter(self) -> None:
         """Prepare a thread for the user's code."""
@@ -385,10 +387,6 @@ class Lifecycle:
             log.warning("an on_stop function did not end in time", extra={"event": "stop.late"})
         if errors:
             raise ExceptionGroup("on_stop functions failed", errors)
-
-    def _close_spool(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
 
     def _flush_replies(self) -> None:
         """Wait until the server has taken all replies: it answers commands in their order."""

@@ -89,7 +89,7 @@ class Processes:
         routes: the same, as messages find them.
         outlet: where answers to messages of an earlier run leave.
         incidents: where what goes wrong is counted.
-        open_spool: gives the replica's folder.
+        spool: the replica's folder.
         is_wanted: tells whether nobody has asked to stop.
     """
 
@@ -103,7 +103,7 @@ class Processes:
         routes: Routes,
         outlet: Outlet,
         incidents: Incidents,
-        open_spool: Callable[[], Spool],
+        spool: Spool,
         is_wanted: Callable[[], bool],
     ) -> None:
         self._service = service
@@ -113,7 +113,7 @@ class Processes:
         self._routes = routes
         self._outlet = outlet
         self._incidents = incidents
-        self._open_spool = open_spool
+        self._spool = spool
         self._is_wanted = is_wanted
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
@@ -193,9 +193,9 @@ class Processes:
         group.join(deadline.remaining_s())
         if self._feeder.is_alive():
             self._feeder.join()
-        cut = list(self._tasks.values())
-        if cut:
-            self._keep_or_remove(cut)
+        cut = [task for task in self._tasks.values() if not _stays_in_queue(task.exchange)]
+        if self._tasks:
+            self._keep_or_remove({task.key for task in cut})
         self._producer.close()
         return [task.exchange for task in cut] + self._left + self._backlog.take_rest()
 
@@ -424,7 +424,7 @@ class Processes:
     def _open_queue(self) -> Queue:
         """The queue, with what an earlier run of this or a dead replica left in it."""
         try:
-            spool = self._open_spool()
+            spool = self._spool
             queue = self._queue_in(spool.path)
             queue.reopen()
             self._producer = queue.producer()
@@ -457,18 +457,14 @@ class Processes:
         except FolderFailed as error:
             log.error("the workers end a little later: %s", error, extra={"event": "queue.error"})
 
-    def _keep_or_remove(self, cut: list[_Task]) -> None:
-        """Leave in the queue what the stop has cut off, unless its caller is told of that."""
-        is_wanted = {
-            task.key: task.exchange.request.reply_to is None and task.exchange.delivery is None
-            for task in cut
-        }
+    def _keep_or_remove(self, removed: set[str]) -> None:
+        """Leave in the queue what the stop has cut off, but for these."""
         self._queue.reopen()
         self._queue.recover()
         with self._queue.consumer(stop_when_empty=True) as consumer:
             for batch in list(consumer.batches()):
                 for data in batch:
-                    if is_wanted.get(open_parcel(data).key or "", True):
+                    if open_parcel(data).key not in removed:
                         # Anew: that its worker was killed now is not its failure.
                         self._producer.put(data)
                 batch.acknowledge()
@@ -482,6 +478,14 @@ def _move_all(queue: Queue, producer: Producer) -> None:
             for data in batch:
                 producer.put(data)
             batch.acknowledge()
+
+
+def _stays_in_queue(exchange: Exchange) -> bool:
+    """Whether a message that a stop cuts off is handled from the queue at the next start.
+
+    Others are told to their callers, or come again from where they are stored.
+    """
+    return exchange.request.reply_to is None and exchange.delivery is None
 
 
 def _limit_at(exchange: Exchange) -> float | None:

@@ -13,6 +13,7 @@ from daebus.service.backlog import Backlog
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling, Tally, refuse
+from daebus.service.patience import Patience
 
 log = get_logger(__name__)
 
@@ -38,8 +39,10 @@ class Workers:
     ) -> None:
         self._count = settings.max_workers
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
-        #: See `Runner`.
-        self.offer = self._backlog.offer
+        #: See `Runner`. Where messages may wait on disk, the reader does not wait for room.
+        self.offer = (
+            self._backlog.offer if settings.overflow == "spill" else Patience(self._backlog).offer
+        )
         self._handling = handling
         self._enter = enter
         self._lock = threading.Lock()
@@ -64,7 +67,11 @@ class Workers:
         for thread in workers:
             thread.join(deadline.remaining_s())
         running = [worker.exchange for worker in workers.values() if worker.exchange is not None]
-        return running + self._backlog.take_rest()
+        for exchange in running:
+            exchange.has_begun = True
+        rest = self._backlog.take_rest()
+        self._backlog.end(len(workers))  # Those that are left behind end with their message.
+        return running + rest
 
     @property
     def in_progress(self) -> int:
@@ -131,6 +138,7 @@ class Workers:
             log.exception("a worker thread died and is replaced", extra={"event": "worker.died"})
             if (exchange := worker.exchange) is not None:
                 refuse(exchange, Code.HANDLER_ERROR, "the worker thread died")
+                exchange.finish("the worker thread died")
         finally:
             with self._lock:
                 self._workers.pop(threading.current_thread(), None)

@@ -1,0 +1,374 @@
+"""The messages of one runner that wait on disk: written in blocks, taken back in their order.
+
+    <spool>/spill-thread/         what memory had no room for
+            spill-thread-first/   what was still in memory when the service stopped: older than that
+            spill-thread-dead/    what no handler takes any more, among the queue's dead batches
+
+Each of these is a turbo queue, and each of its events a block of messages: one event is put as a
+whole or not at all, so that a full disk never leaves a part of a block behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from daebus.errors import BadMessage, SettingsError
+from daebus.logs import Incidents, get_logger
+from daebus.service.exchange import Delivery, Exchange
+from daebus.service.parcels import Parcel, open_parcel, pack
+from daebus.service.spool import Spool
+from turbo_queue import (
+    Batch,
+    BatchDamaged,
+    BatchSettled,
+    Consumer,
+    Producer,
+    Queue,
+    TurboQueueError,
+)
+
+log = get_logger(__name__)
+
+#: Most messages of a block. A service that is killed repeats those of the blocks that it has begun;
+#: a file for each 250 messages costs less than 1 µs a message.
+BLOCK_MESSAGES = 250
+
+#: … and the bytes of messages with which it is full, too.
+BLOCK_BYTES = 1024 * 1024
+
+#: What turbo_queue allows at most: one block is one event, and holds one large message at least.
+_MAX_EVENT_BYTES = 512 * 1024 * 1024
+
+#: How soon the disk is tried again after it refused, in seconds.
+RETRY_S = 0.5
+
+#: A batch whose service was killed is never given up: each kill counts as its failure, and what
+#: waits behind the message that was being handled is not to blame.
+_NEVER = 1_000_000
+
+#: Makes an exchange of a message that waited.
+Unpack = Callable[[Parcel, Delivery], Exchange]
+
+
+class Spill:
+    """What waits on disk for one runner.
+
+    `take` is called by one thread, `write` by one at a time; what is taken is finished by any.
+
+    Args:
+        spool: where it waits.
+        names: the runner's own name, then those of runners that the service has no more.
+        unpack: makes exchanges of what is taken.
+        incidents: where what goes wrong is counted.
+    """
+
+    def __init__(
+        self, spool: Spool, names: Sequence[str], unpack: Unpack, incidents: Incidents
+    ) -> None:
+        self._spool = spool
+        self._names = names
+        self._unpack = unpack
+        self._incidents = incidents
+        #: What is read, oldest first; the last one is what `write` writes to, once that is open.
+        self._unread: deque[Consumer] = deque()
+        self._opened: list[Consumer] = []
+        self._producer: Producer | None = None
+        self._retry_at = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """Where it waits.
+
+        Raises:
+            SettingsError: there is no such place.
+        """
+        return self._spool.path / f"spill-{self._names[0]}"
+
+    def open_left(self) -> tuple[int, int]:
+        """Open what earlier runs have left; give how many messages, and how many bytes.
+
+        Raises:
+            SettingsError: the folder cannot be used.
+        """
+        count = size = 0
+        try:
+            for path in self._left():
+                queue = _queue(path)
+                queue.recover()
+                blocks = list(map(_sizes, queue.peek()))
+                count += sum(map(len, blocks))
+                size += sum(map(sum, blocks))
+                if blocks and path != self.folder:
+                    self._read(queue.consumer())
+            self._open()
+        except (TurboQueueError, OSError) as error:
+            raise SettingsError(f"{self.folder} cannot be used: {error}") from error
+        return count, size
+
+    def write(self, exchanges: Collection[Exchange], *, is_last: bool = False) -> bool:
+        """Write messages, in order, behind all others; False when the disk refuses them.
+
+        Args:
+            exchanges: a block of them.
+            is_last: try it also if the disk has refused just now.
+        """
+        if monotonic() < self._retry_at and not is_last:
+            return False
+        try:
+            self._put(self._producer or self._open(), exchanges)
+        except (SettingsError, TurboQueueError) as error:
+            self._refuse(error)
+            return False
+        return True
+
+    def take(self) -> list[Exchange]:
+        """The messages of the oldest block; none when nothing waits.
+
+        Raises:
+            OSError: the system refuses something in the folder.
+        """
+        while self._unread:
+            consumer = self._unread[0]
+            if (batch := consumer.take(timeout=0)) is not None:
+                if exchanges := self._exchanges(batch):
+                    return exchanges
+            elif len(self._unread) > 1 or self._producer is None:
+                self._unread.popleft()  # Closed at the end: what it gave may still be in hand.
+            else:
+                break
+        return []
+
+    def keep(self, exchanges: Sequence[Exchange]) -> list[Exchange]:
+        """Write what a stop leaves in memory, to be read before all else.
+
+        Returns:
+            What was in memory alone and is lost, because the disk refuses it.
+        """
+        rest = deque(exchanges)
+        try:
+            queue = _queue(self.folder.with_name(f"{self.folder.name}-first"))
+            with queue.consumer() as consumer, queue.producer() as producer:
+                # What is there is younger, but names sort by time: so it is written once more.
+                while (batch := consumer.take(timeout=0)) is not None:
+                    rest += self._exchanges(batch)
+                while rest:
+                    block = list(_first_block(rest))
+                    self._put(producer, block)
+                    for _ in block:
+                        rest.popleft()
+        except (SettingsError, TurboQueueError) as error:
+            self._refuse(error)
+        return [exchange for exchange in rest if exchange.delivery is None]
+
+    def close(self) -> None:
+        """Give back what was taken and not finished, and close all."""
+        for end in (self._producer, *self._opened):
+            try:
+                if end is not None:
+                    end.close()
+            except TurboQueueError as error:
+                self._incidents.report("spill_error", f"closing what waits on disk: {error}")
+
+    def _left(self) -> Iterator[Path]:
+        """The folders in which something may be left, oldest first."""
+        parts = [f"spill-{name}{part}" for name in self._names for part in ("-dead", "-first", "")]
+        for slot in (self._spool.path, *self._spool.adopt()):
+            for part in parts:
+                if (slot / part).is_dir():
+                    yield slot / part
+
+    def _open(self) -> Producer:
+        queue = _queue(self.folder)
+        producer = queue.producer()
+        try:
+            consumer = queue.consumer()
+        except TurboQueueError:
+            producer.close()
+            raise
+        self._producer = producer  # Before the consumer, which is thrown away without it.
+        self._read(consumer)
+        return producer
+
+    def _read(self, consumer: Consumer) -> None:
+        self._opened.append(consumer)
+        self._unread.append(consumer)
+
+    def _put(self, producer: Producer, exchanges: Collection[Exchange]) -> None:
+        producer.put([pack(exchange) for exchange in exchanges], block=False)
+        for exchange in exchanges:
+            if isinstance(exchange.delivery, Spilled):
+                exchange.delivery.moved()
+
+    def _refuse(self, error: Exception) -> None:
+        self._retry_at = monotonic() + RETRY_S
+        self._incidents.report(
+            "spill_failed",
+            f"messages cannot wait on disk, so those that find no room in memory are refused: "
+            f"{error}. Make room, or name another folder with Daebus(spool=…) or DAEBUS_SPOOL",
+        )
+
+    def _exchanges(self, batch: Batch) -> list[Exchange]:
+        """The messages of a batch; those that no handler takes are set aside."""
+        try:
+            messages = [message for block in batch for message in _messages(block)]
+        except BatchDamaged as error:
+            batch.set_aside(error.reason)
+            return []
+        block, exchanges, lost = _Block(batch, messages, self._bury, self._incidents), [], {}
+        for number, data in enumerate(messages):
+            try:
+                parcel = open_parcel(data)
+                exchange = self._unpack(parcel, Spilled(block, number, parcel))
+            except BadMessage as error:
+                lost[number], reason = data, error.reason
+            else:
+                exchange.request.delivery_count += batch.failures
+                exchanges.append(exchange)
+        if lost and self._bury(list(lost.values()), reason):
+            for number in lost:
+                block.settle(number)
+        return exchanges
+
+    def _bury(self, messages: list[bytes], reason: str) -> bool:
+        """Keep what no handler takes any more, to be looked at or put back by hand."""
+        queue = _queue(self.folder.with_name(f"{self.folder.name}-dead"), max_failures=1)
+        try:
+            with queue.producer() as producer, queue.consumer(stop_when_empty=True) as consumer:
+                producer.put(messages, block=False)
+                for batch in consumer.batches():
+                    batch.give_back(reason)
+        except TurboQueueError as error:
+            self._incidents.report("spill_error", f"messages wait for the next start: {error}")
+            return False
+        log.error(
+            "%d messages that waited on disk cannot be handled: %s. They are kept: see "
+            "'turbo-queue dead list %s'; after a 'dead retry' the next start handles them",
+            len(messages),
+            reason,
+            queue.path,
+            extra={"event": "spill.dead"},
+        )
+        return True
+
+
+class _Block:
+    """A batch whose messages are in hand: it is removed once all of them are settled."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        messages: list[bytes],
+        bury: Callable[[list[bytes], str], bool],
+        incidents: Incidents,
+    ) -> None:
+        self._batch = batch
+        self._messages = messages
+        self._bury = bury
+        self._incidents = incidents
+        self._open = set(range(len(messages)))
+        self._lock = threading.Lock()
+
+    def is_settled(self, number: int) -> bool:
+        return number not in self._open
+
+    def settle(self, number: int) -> None:
+        with self._lock:
+            if number not in self._open:
+                return
+            self._open.remove(number)
+            if self._open:
+                return
+        try:
+            self._batch.acknowledge()
+        except BatchSettled:
+            pass  # The service has stopped meanwhile, and given it back.
+        except TurboQueueError as error:
+            self._incidents.report("spill_error", f"messages may be handled twice: {error}")
+
+    def set_aside(self, number: int, reason: str) -> None:
+        """Keep a message that its handler cannot finish, and settle it."""
+        if not self.is_settled(number) and self._bury([self._messages[number]], reason):
+            self.settle(number)
+
+
+class Spilled:
+    """How a message came that waited on disk; a `Delivery`."""
+
+    __slots__ = ("_block", "_is_given_back", "_number", "count", "message_id")
+
+    #: It need not be kept by its runner, too: it is on disk until it is finished.
+    is_stored = True
+
+    def __init__(self, block: _Block, number: int, parcel: Parcel) -> None:
+        self._block = block
+        self._number = number
+        self._is_given_back = False
+        self.message_id = parcel.message_id or ""
+        self.count = parcel.delivery_count
+
+    def finished(self, failure: str | None) -> None:  # noqa: ARG002 - it is not tried again
+        """See `Delivery`."""
+        if not self._is_given_back:
+            self._block.settle(self._number)
+
+    def refused(self, reason: str) -> None:
+        """See `Delivery`."""
+        if not self._is_given_back:
+            self._block.set_aside(self._number, reason)
+
+    def given_back(self) -> None:
+        """See `Delivery`."""
+        self._is_given_back = True
+
+    def moved(self) -> None:
+        """It waits elsewhere on disk now."""
+        self._block.settle(self._number)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was finished, or waits elsewhere."""
+        return self._block.is_settled(self._number)
+
+
+def _queue(path: Path, max_failures: int = _NEVER) -> Queue:
+    return Queue(
+        path,
+        codec="msgpack",
+        max_events_per_file=1,
+        max_batch_bytes=_MAX_EVENT_BYTES,
+        max_event_bytes=_MAX_EVENT_BYTES,
+        max_failures=max_failures,
+    )
+
+
+def _messages(block: Any) -> list[bytes]:
+    """The messages of a block.
+
+    Raises:
+        BatchDamaged: somebody else has put it there.
+    """
+    if isinstance(block, list) and all(isinstance(each, bytes) for each in block):
+        return block
+    raise BatchDamaged("it holds no messages of a service")
+
+
+def _sizes(block: Any) -> list[int]:
+    try:
+        return list(map(len, _messages(block)))
+    except BatchDamaged:
+        return []
+
+
+def _first_block(exchanges: Collection[Exchange]) -> Iterator[Exchange]:
+    """As many of the first messages as make a block."""
+    size = 0
+    for number, exchange in enumerate(exchanges):
+        if number == BLOCK_MESSAGES or size >= BLOCK_BYTES:
+            return
+        size += exchange.size_bytes
+        yield exchange
