@@ -11,8 +11,12 @@ import redis
 
 from daebus import Broadcast, Daebus, DaebusCaller, ServerUnavailable, broadcast
 from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.mode import read_mode
 from daebus.bus.presence import find_replicas
+from daebus.deadline import Deadline
+from fixtures.inboxes import Inbox
 from fixtures.listening import Subscriber
+from fixtures.waiting import eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "acl.md"
 
@@ -23,7 +27,7 @@ def users(own_server: EmbeddedServer) -> Iterator[dict[str, str]]:
     rules = re.findall(
         r"^```text\n(ACL SETUSER .*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
-    assert len(rules) == 3
+    assert len(rules) == 5
     addresses = {}
     with redis.Redis.from_url(own_server.url) as admin:
         for rule in rules:
@@ -61,7 +65,54 @@ def test_what_the_parts_need_is_allowed(users: dict[str, str], own_server: Embed
     assert heard == [1]
 
 
+def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: EmbeddedServer) -> None:
+    app, seen = Daebus("ledger", url=users["ledger"], delivery="stream", lease=0.3), []
+    app.listen("sales", durable=True)(lambda data: seen.append(data))
+
+    @app.action("work")
+    def work(number: int) -> None:
+        seen.append(number)
+        if number == 0:
+            raise RuntimeError("no")
+
+    app.start()
+    with Inbox(users["shop"], "ledger", admin_url=own_server.url) as inbox:
+        inbox.send_all([{"number": number} for number in range(3)])
+        shop = Broadcast(users["shop"])
+        assert shop.send("sales", "shirt") == 1
+        shop.close()
+        assert read_mode(inbox.link, Deadline.after(5), "ledger") is not None
+        eventually(lambda: inbox.dead)
+        eventually(lambda: inbox.waiting == 0)
+        app.stop()
+        assert app.stats().replica_id not in inbox.consumers
+    assert sorted(map(str, seen)) == ["0"] * 5 + ["1", "2", "shirt"]
+    assert set(app.stats().incidents) == {"dead_letter"}
+
+
 REFUSED = {
+    "ledger": [
+        ("XADD", "daebus:{billing}:inbox", "*", "a", "b"),
+        ("XREADGROUP", "GROUP", "a", "b", "STREAMS", "daebus:{billing}:inbox", ">"),
+        ("SADD", "daebus:{orders}:durable", "ledger"),
+        ("XTRIM", "daebus:{ledger}:inbox", "MAXLEN", "0"),
+        ("SUBSCRIBE", "billing"),
+        ("PSUBSCRIBE", "*"),
+    ],
+    "shop": [
+        ("XREAD", "STREAMS", "daebus:{ledger}:inbox", "0"),
+        ("XRANGE", "daebus:{ledger}:inbox", "-", "+"),
+        ("XDEL", "daebus:{ledger}:inbox", "1-1"),
+        ("XTRIM", "daebus:{ledger}:inbox", "MAXLEN", "0"),
+        ("DEL", "daebus:{ledger}:inbox"),
+        ("SET", "daebus:{ledger}:inbox", "x"),
+        ("XADD", "daebus:{ledger}:dead", "*", "a", "b"),
+        ("XADD", "daebus:{billing}:inbox", "*", "a", "b"),
+        ("HSET", "daebus:{ledger}:mode", "delivery", "pubsub"),
+        ("SADD", "daebus:{sales}:durable", "shop"),
+        ("PUBLISH", "ledger", "{}"),
+        ("SUBSCRIBE", "sales"),
+    ],
     "billing": [
         ("PUBLISH", "payroll", "{}"),
         ("SUBSCRIBE", "payroll"),
@@ -103,6 +154,14 @@ def test_everything_else_is_refused(users: dict[str, str], user: str) -> None:
         with redis.Redis.from_url(users[user]) as client, pytest.raises(redis.ResponseError) as no:
             client.execute_command(*command)
         assert "permissions" in str(no.value), command
+
+
+def test_a_script_may_do_no_more_than_its_user(users: dict[str, str]) -> None:
+    for user in ("shop", "ledger"):
+        with redis.Redis.from_url(users[user]) as client:
+            run = client.register_script("return redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)")
+            with pytest.raises(redis.ResponseError, match="permission|ACL failure"):
+                run(keys=["daebus:{ledger}:inbox"])
 
 
 def test_a_service_without_the_right_to_its_channel_is_told(users: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ import uuid
 from time import monotonic
 from typing import NamedTuple
 
-from daebus.bus.commands import Awaited, ServerReply
+from daebus.bus.commands import Awaited
 from daebus.bus.link import Link
 from daebus.bus.mode import Mode, read_mode
 from daebus.bus.stream import SEND, Stored, store
@@ -71,10 +71,10 @@ class DurableListeners:
         if isinstance(asked, list):
             return asked
         listeners: list[Listener] = []
-        reply: ServerReply | set[bytes] = asked.wait(deadline)
-        if isinstance(reply, set):
-            for name in sorted(reply):
-                service = name.decode(errors="replace")
+        reply = asked.wait(deadline)
+        if isinstance(reply, list | set):
+            for name in reply:
+                service = name.decode(errors="replace")  # type: ignore[union-attr]
                 mode = read_mode(self.link, deadline, service)
                 listeners.append(Listener(service, mode or Mode()))
         elif not self._is_told:

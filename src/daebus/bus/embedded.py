@@ -48,7 +48,8 @@ save ""
 """
 
 #: Starts the server and ends it when its standard input ends, which it does when the process that
-#: started it has gone, however that came about. The server's pid is printed.
+#: started it has gone, however that came about. The server's pid is printed. All that has inherited
+#: the lock has gone when it ends, so that another server may be started at once.
 _GUARD = """\
 exec 3<&0
 "$0" "$1" 3<&- </dev/null >>"$2" 2>&1 &
@@ -59,6 +60,7 @@ reader=$!
 wait $server
 code=$?
 kill $reader 2>/dev/null
+wait $reader 2>/dev/null
 exit $code
 """
 
