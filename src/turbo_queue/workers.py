@@ -183,6 +183,11 @@ class WorkerGroup:
             raise WorkerFailed(self._failure)
         return is_settled
 
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that live now."""
+        return list(self._workers)
+
     def replace(self, worker: Worker) -> None:
         """Have another worker take this one's place, once that one is ready. For `Watcher`s."""
         if worker not in self._to_replace and not worker.is_leaving:
