@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from daebus import (
     BadRequest,
     Broadcast,
     Daebus,
     DaebusCaller,
-    HandlerTimeout,
     RegistrationError,
     RemoteError,
     SettingsError,
@@ -22,6 +23,7 @@ from daebus import (
 from fixtures import process_handlers
 from fixtures.listening import Subscriber
 from fixtures.waiting import eventually
+from turbo_queue import Queue
 
 Start = Callable[[Daebus], DaebusCaller]
 
@@ -101,18 +103,6 @@ def test_a_process_is_replaced_when_it_has_too_much_memory(start: Start) -> None
     assert caller.call("pid") == first
     assert caller.call("grow", {"mib": 200}) == first
     eventually(lambda: caller.call("pid") != first)
-
-
-def test_a_handler_past_its_limit_is_ended_and_its_process_replaced(start: Start) -> None:
-    app = make_app(processes=1)
-    caller = start(app)
-    first = caller.call("pid")
-
-    with pytest.raises(HandlerTimeout, match="longer than its 1 s"):
-        caller.call("limited", {"seconds": 60})
-
-    assert caller.call("pid") != first
-    assert app.stats().incidents == {"handler_timeout": 1}
 
 
 def test_a_handler_whose_caller_has_given_up_is_ended(start: Start) -> None:
@@ -214,3 +204,106 @@ def test_an_app_can_be_started_again(start: Start, service_name: str) -> None:
     app.start(service_name)
 
     assert caller.call("pid") != first
+
+
+def cancel(app: Daebus, request_id: str) -> None:
+    for runner in app._lifecycle._runners:
+        runner.cancel(request_id)
+
+
+def ask(url: str, service: str, request: dict[str, object]) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.publish(service, json.dumps({"reply_to": "caller_raw", **request}))
+
+
+def test_a_cancelled_request_is_ended_whether_it_runs_or_waits(
+    start: Start, url: str, service_name: str, tmp_path: Path
+) -> None:
+    app = make_app(processes=1)
+    caller = start(app)
+    first = caller.call("pid")
+    payload = {"path": str(tmp_path / "begun")}
+
+    with Subscriber(url, "caller_raw") as replies:
+        ask(url, service_name, {"action": "sleep", "payload": {"seconds": 60}, "request_id": "1"})
+        ask(url, service_name, {"action": "hold_the_gil", "payload": payload, "request_id": "2"})
+        eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (1, 1))
+        cancel(app, "2")
+        cancel(app, "1")
+        told = [replies.next() for _ in range(2)]
+
+    assert [(reply["request_id"], reply["code"]) for reply in told] == [
+        ("2", "cancelled"),
+        ("1", "cancelled"),
+    ]
+    assert caller.call("pid") != first
+    assert not (tmp_path / "begun").exists()
+
+
+class Stored:
+    """A message that is stored on the server until it is finished."""
+
+    message_id, count, is_stored = "1-0", 1, True
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str | None]] = []
+
+    def finished(self, failure: str | None) -> None:
+        self.told.append(("finished", failure))
+
+    def refused(self, reason: str) -> None:
+        self.told.append(("refused", reason))
+
+    def given_back(self) -> None:
+        self.told.append(("given back", None))
+
+
+def deliver(app: Daebus, action: str, payload: object) -> Stored:
+    delivery = Stored()
+    data = json.dumps({"action": action, "payload": payload}).encode()
+    app._lifecycle._subscription._intake.take_request(data, "svc", delivery)
+    return delivery
+
+
+def test_whoever_delivered_a_message_hears_what_became_of_it(
+    start: Start, spool: Path, service_name: str
+) -> None:
+    app = make_app(max_attempts=1)
+    start(app)
+
+    good = deliver(app, "add", {"a": 1})
+    bad = deliver(app, "task", {"kind": "raise"})
+    late = deliver(app, "limited", {"seconds": 60})
+    fatal = deliver(app, "task", {"kind": "kill"})
+    eventually(lambda: good.told and bad.told and late.told and fatal.told)
+
+    assert good.told == [("finished", None)]
+    assert bad.told == [("finished", "TwoArguments: 1: no")]
+    assert late.told == [("finished", "the handler ran longer than its 1 s")]
+    assert fatal.told == [
+        (
+            "refused",
+            "the worker process of 'task' died once; the last time it was killed by SIGKILL",
+        )
+    ]
+    # Its dead letter is kept where the message was stored.
+    queue = Queue(next(spool.glob(f"{service_name}-*")) / "0" / "work", codec="raw")
+    eventually(lambda: not list(queue.peek()) and not list(queue.peek(state="chosen")))
+    assert len(queue.dead) == 0
+
+
+def test_a_stored_message_is_given_back_at_the_end_of_a_stop(start: Start) -> None:
+    app = make_app(grace=0.2)
+    start(app)
+    delivery = deliver(app, "sleep", {"seconds": 60})
+    eventually(lambda: app.stats().in_progress == 1)
+
+    app.stop()
+
+    assert delivery.told == [("given back", None)]
+
+
+def test_a_worker_knows_how_often_a_message_was_tried(start: Start, tmp_path: Path) -> None:
+    caller = start(make_app())
+
+    assert caller.call("die_once", {"path": str(tmp_path / "died")}) == 2

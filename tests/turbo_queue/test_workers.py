@@ -230,9 +230,9 @@ class Deaf:
     def on_end(self, worker, how): pass
 
 if __name__ == "__main__":
+    targets, method = (worker_programs.wait, worker_programs.hold_the_gil), sys.argv[1]
     groups = [
-        WorkerGroup(getattr(worker_programs, name), count=2, watcher=Deaf(), start_method=sys.argv[1])
-        for name in ("wait", "hold_the_gil")
+        WorkerGroup(target, count=2, watcher=Deaf(), start_method=method) for target in targets
     ]
     for group in groups:
         group.start()
