@@ -12,7 +12,6 @@ import multiprocessing
 import selectors
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from time import monotonic
@@ -130,7 +129,7 @@ class WorkerGroup:
         self._context: Any = multiprocessing.get_context(start_method)
         self._name = name
         self._workers: list[Worker] = []
-        self._to_replace: deque[Worker] = deque()
+        self._to_replace: list[Worker] = []
         self._is_stopping = False
         self._start_at = 0.0
         self._pause_s = FIRST_PAUSE_S
@@ -182,6 +181,11 @@ class WorkerGroup:
         if self._failure is not None:
             raise WorkerFailed(self._failure)
         return is_settled
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that live now."""
+        return list(self._workers)
 
     def replace(self, worker: Worker) -> None:
         """Have another worker take this one's place, once that one is ready. For `Watcher`s."""
@@ -286,7 +290,7 @@ class WorkerGroup:
         if self._number_ready() >= self._count:
             self._is_settled.set()
         if self._number_ready() > self._count and self._to_replace:
-            self._to_replace.popleft().ask_to_stop()
+            self._to_replace.pop(0).ask_to_stop()
 
     def _number_ready(self) -> int:
         return sum(worker.is_ready and not worker.is_leaving for worker in self._workers)
@@ -295,10 +299,9 @@ class WorkerGroup:
         self._selector.unregister(worker.pipe)
         self._selector.unregister(worker.process.sentinel)
         how = worker.wait()
-        self._workers.remove(worker)
+        self._workers = [one for one in self._workers if one is not worker]
         worker_ends.close(worker.pipe, worker.lifeline)
-        if worker in self._to_replace:
-            self._to_replace.remove(worker)
+        self._to_replace = [one for one in self._to_replace if one is not worker]
         if not (worker.is_leaving or worker.is_ready):
             logger.error(
                 "worker process %d %s before it was ready; trying again in %.1f s",

@@ -32,6 +32,7 @@ from daebus.service.spool import Spool
 from daebus.service.worker_process import (
     BURY,
     DROP,
+    KEEP,
     RUN,
     Finished,
     Handled,
@@ -65,7 +66,7 @@ START_LOOK_S = 0.1
 class _Task:
     """A message that has gone into the queue, and is not finished."""
 
-    __slots__ = ("deaths", "exchange", "given_up", "how", "key", "worker")
+    __slots__ = ("deaths", "exchange", "how", "key", "worker")
 
     def __init__(self, key: str, exchange: Exchange, deaths: int) -> None:
         self.key = key
@@ -74,8 +75,6 @@ class _Task:
         #: How often a worker has died of it, and how the last one ended.
         self.deaths = deaths
         self.how = ""
-        #: Why it is not tried again; its caller has been told.
-        self.given_up: str | None = None
 
 
 class Processes:
@@ -123,6 +122,8 @@ class Processes:
         #: Guards what follows.
         self._changed = threading.Condition()
         self._tasks: dict[str, _Task] = {}
+        #: Messages that are not tried again, and why; the next worker that has one buries it.
+        self._given_up: dict[str, str] = {}
         #: Workers that were killed, and why.
         self._killed: dict[Worker, str] = {}
         self._handled: dict[Worker, int] = {}
@@ -141,20 +142,20 @@ class Processes:
             SettingsError: there is no folder for the queue.
             RegistrationError: a process cannot have the handlers, or ends before it is ready.
         """
+        settings, registry = self._settings, _for_workers(self._registry)
+        if settings.start_method != "fork":
+            _check_importable(registry)
         self._queue = self._open_queue()
-        settings = self._settings
         setup = Setup(
             self._service,
             self._url,
             self._queue,
             self._run,
             settings.max_message_bytes,
-            _for_workers(self._registry),
+            registry,
             _shown_level(),
             measures=settings.max_process_bytes is not None,
         )
-        if settings.start_method != "fork":
-            _check_importable(setup.registry)
         group = WorkerGroup(
             work,
             (setup,),
@@ -169,6 +170,7 @@ class Processes:
             while self._is_wanted() and not group.wait_until_ready(START_LOOK_S):
                 pass
         except WorkerFailed as error:
+            self._producer.close()
             raise RegistrationError(
                 f"service {self._service!r} has handlers with workers='process', but {error}. The "
                 f"log above has what it said; with start_method={settings.start_method!r} a "
@@ -227,7 +229,7 @@ class Processes:
             found = [
                 task
                 for task in self._tasks.values()
-                if task.exchange.request.request_id == request_id and task.given_up is None
+                if task.exchange.request.request_id == request_id
             ]
         for task in found:
             self._end(task, Code.CANCELLED, "the caller cancelled it")
@@ -278,28 +280,27 @@ class Processes:
                 self._incidents.report(note.kind, note.text, note.count)
 
     def _on_started(self, worker: Worker, note: Started) -> None:
+        worker.send(self._verdict(worker, note))
+
+    def _verdict(self, worker: Worker, note: Started) -> bytes:
+        """What the worker shall do with the message that it has taken."""
         if note.parcel is not None:
             try:
                 self._adopt(note.key, note.failures, note.parcel)
             except BadMessage as error:
-                worker.send(BURY + error.reason.encode())
-                return
+                return BURY + error.reason.encode()
         with self._changed:
             if self._is_cut:
-                return  # The worker is about to be killed; the message is not lost by that.
+                return KEEP
+            reason = self._given_up.get(note.key)
+            if reason is not None:
+                return BURY + reason.encode()
             task = self._tasks.get(note.key)
-            if task is not None and task.given_up is None:
-                task.worker = worker
-                worker.limit_at = _limit_at(task.exchange)
-        if task is None:
-            worker.send(DROP)
-        elif task.given_up is None:
-            worker.send(RUN)
-        elif task.exchange.delivery is not None and task.exchange.delivery.is_stored:
-            self._forget(note.key)
-            worker.send(DROP)  # Its dead letter is where it was stored.
-        else:
-            worker.send(BURY + task.given_up.encode())
+            if task is None:
+                return DROP
+            task.worker = worker
+            worker.limit_at = _limit_at(task.exchange)
+            return RUN
 
     def _adopt(self, key: str, failures: int, data: bytes) -> None:
         """Know a message that an earlier run of the service left in the queue.
@@ -320,8 +321,9 @@ class Processes:
 
     def _on_finished(self, worker: Worker, note: Finished) -> None:
         worker.limit_at = None
+        self._given_up.pop(note.key, None)
         task = self._forget(note.key)
-        if task is not None and task.given_up is None:
+        if task is not None:
             self._count(is_error=note.is_error)
             task.exchange.finish(note.failure)
         self._replace_if_worn(worker, note.memory_bytes)
@@ -367,13 +369,13 @@ class Processes:
             _log_end(worker, how, reason, task)
         if self._is_cut:
             return
+        if task is not None and task.deaths >= self._settings.max_attempts:
+            self._give_up(task)
         try:
             self._queue.recover()
         except FolderFailed as error:
             # The other workers look by themselves, a little later.
             log.error("a message is not back in the queue yet: %s", error)
-        if task is not None and task.deaths >= self._settings.max_attempts:
-            self._give_up(task)
 
     # --- what becomes of a message ---
 
@@ -397,12 +399,18 @@ class Processes:
         times = "once" if task.deaths == 1 else f"{task.deaths} times"
         how = f"; the last time it {task.how}" if task.how else ""
         text = f"the worker process of {exchange.route.name!r} died {times}{how}"
-        task.given_up = text
+        delivery = exchange.delivery
+        with self._changed:
+            if self._tasks.pop(task.key, None) is None:
+                return
+            if delivery is None or not delivery.is_stored:
+                self._given_up[task.key] = text
+            self._changed.notify_all()
         self._count(is_error=True)
         self._incidents.report("worker_died", text)
         refuse(exchange, Code.WORKER_DIED, text)
-        if exchange.delivery is not None:
-            exchange.delivery.refused(text)
+        if delivery is not None:
+            delivery.refused(text)  # Its dead letter is where it was stored.
 
     def _forget(self, key: str) -> _Task | None:
         with self._changed:

@@ -47,7 +47,7 @@ STOP_LOOK_S = 0.5
 REPLY_S = 0.05
 
 #: What the parent says about a message.
-RUN, DROP, BURY = b"run", b"drop", b"bury"
+RUN, DROP, KEEP, BURY = b"run", b"drop", b"keep", b"bury"
 
 
 class Started(msgspec.Struct, tag="started", array_like=True):
@@ -203,6 +203,8 @@ class _WorkerProcess:
         verdict = self._parent.receive()
         if verdict == DROP:
             batch.acknowledge()
+        elif verdict == KEEP:
+            batch.give_back()
         elif verdict == RUN:
             self._handle(batch, key, parcel)
         else:
@@ -216,8 +218,10 @@ class _WorkerProcess:
         errors = self._tally.errors.value
         self._handling.run(exchange, self._tally)
         self._await_reply(key)
-        batch.acknowledge()
+        # In this order: if this process dies between the two, the parent has the message dropped.
+        # The other way round it would wait for one that is gone.
         self._finish(key, is_error=self._tally.errors.value > errors, failure=outcome.failure)
+        batch.acknowledge()
 
     def _await_reply(self, key: str) -> None:
         """Wait until the server has the replies: a message is done with only then."""

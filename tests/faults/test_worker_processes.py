@@ -1,0 +1,307 @@
+"""What happens to worker processes costs nobody but the message that they had (F7, F42, F43)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from daebus import (
+    Broadcast,
+    Daebus,
+    DaebusCaller,
+    HandlerTimeout,
+    Overloaded,
+    RemoteError,
+    ServiceStopping,
+    WorkerDied,
+)
+from daebus.bus.embedded import EmbeddedServer
+from fixtures import process_handlers
+from fixtures.pids import is_alive
+from fixtures.processes import Process, Processes
+from fixtures.waiting import eventually
+from turbo_queue import Queue
+
+Start = Callable[[Daebus], DaebusCaller]
+
+PROGRAM = """
+import json, sys
+from daebus import Daebus
+from fixtures import process_handlers
+app = process_handlers.register(Daebus("fault", **json.loads(sys.argv[2])))
+app.run(sys.argv[1])
+"""
+
+each_start_method = pytest.mark.parametrize("start_method", ["fork", "spawn"])
+
+
+def make_app(**settings: object) -> Daebus:
+    return process_handlers.register(Daebus("app", **{"processes": 2, **settings}))
+
+
+def start_program(started: Processes, service: str, url: str, **settings: object) -> Process:
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    process = started.python(
+        PROGRAM,
+        service,
+        json.dumps({"processes": 2, **settings}),
+        env={"DAEBUS_URL": url, "PYTHONPATH": path},
+    )
+    process.wait_for("is ready at")
+    return process
+
+
+def queue_of(spool: Path, service: str) -> Queue:
+    (folder,) = spool.glob(f"{service}-*")
+    return Queue(folder / "0" / "work", codec="raw")
+
+
+def pids_of(caller: DaebusCaller, number: int = 2) -> set[int]:
+    """The workers' process ids, once so many work side by side."""
+
+    def answering() -> set[int]:
+        calls = [caller.submit("sleep", {"seconds": 0.05}) for _ in range(number)]
+        return {call.result() for call in calls}
+
+    found: set[int] = set()
+    eventually(lambda: found.clear() or found.update(answering()) or len(found) == number)
+    return found
+
+
+@each_start_method
+def test_a_handler_that_never_returns_ends_at_its_limit(start: Start, start_method: str) -> None:
+    caller = start(make_app(processes=1, start_method=start_method))
+    began = monotonic()
+
+    with pytest.raises(HandlerTimeout, match="longer than its 1 s"):
+        caller.call("limited", {"seconds": 1000})
+
+    assert 1.0 <= monotonic() - began <= 1.5
+    assert caller.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("kill", "was killed by SIGKILL"), ("crash", "was killed by SIGSEGV"), ("exit", "code 3")],
+)
+def test_the_caller_and_the_dead_letter_say_how_the_worker_ended(
+    start: Start, spool: Path, service_name: str, kind: str, how: str
+) -> None:
+    caller = start(make_app())
+
+    with pytest.raises(WorkerDied) as raised:
+        caller.call("task", {"kind": kind})
+
+    assert re.search(rf"of 'task' died 3 times; the last time it .*{how}", raised.value.message)
+    queue = queue_of(spool, service_name)
+    eventually(lambda: len(queue.dead) == 1)
+    (dead,) = queue.dead
+    assert (dead.reason, dead.failures) == (raised.value.message, 3)
+    assert caller.call("task", {"kind": "good"}) == "good"
+
+
+@pytest.mark.timeout(120)
+@each_start_method
+def test_bad_tasks_fail_alone(
+    start: Start, spool: Path, service_name: str, start_method: str
+) -> None:
+    app = make_app(start_method=start_method)
+    caller = start(app)
+    kinds = ["good"] * 300
+    for place, kind in zip(range(0, 300, 25), ["kill", "exit", "crash", "raise"] * 3, strict=True):
+        kinds[place] = kind
+
+    calls = [(kind, caller.submit("task", {"kind": kind}, timeout=60)) for kind in kinds]
+    outcomes = Counter(
+        (kind, call.result() if call.exception() is None else call.exception().code)
+        for kind, call in calls
+    )
+
+    assert outcomes == {
+        ("good", "good"): 288,
+        ("kill", "worker_died"): 3,
+        ("exit", "worker_died"): 3,
+        ("crash", "worker_died"): 3,
+        ("raise", "handler_error"): 3,
+    }
+    assert len(pids_of(caller)) == 2
+    eventually(lambda: len(queue_of(spool, service_name).dead) == 9)
+    assert app.stats().errors == 12
+
+
+@pytest.mark.timeout(120)
+@each_start_method
+def test_workers_that_are_killed_under_load_cost_nobody_an_answer(
+    start: Start, start_method: str
+) -> None:
+    app = make_app(start_method=start_method)
+    caller = start(app)
+    calls = []
+    for _ in range(10):
+        calls += [caller.submit("sleep", {"seconds": 0.005}, timeout=60) for _ in range(30)]
+        os.kill(calls[-20].result(), signal.SIGKILL)
+
+    errors = [call.exception() for call in calls]
+
+    # Each is tried again, and nobody is killed three times.
+    assert errors == [None] * 300
+    assert len(pids_of(caller)) == 2
+    # Not one is waited for that will not come.
+    eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (0, 0))
+
+
+@each_start_method
+def test_an_idle_worker_that_is_killed_is_back_within_a_second(
+    start: Start, start_method: str
+) -> None:
+    caller = start(make_app(start_method=start_method))
+    before = pids_of(caller)
+    began = monotonic()
+
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    after = pids_of(caller)
+
+    assert monotonic() - began < 1.0
+    assert not before & after
+
+
+@each_start_method
+def test_no_worker_outlives_its_service(
+    url: str, service_name: str, processes: Processes, tmp_path: Path, start_method: str
+) -> None:
+    program = start_program(processes, service_name, url, start_method=start_method)
+    with DaebusCaller(service_name, url) as caller:
+        pids = pids_of(caller)
+        calls = [caller.submit("hold_the_gil", {"path": str(tmp_path / "begun")})]
+        eventually((tmp_path / "begun").exists)
+        calls.append(caller.submit("sleep", {"seconds": 1000}))
+
+        program.kill()
+        eventually(lambda: not any(is_alive(pid) for pid in pids), timeout_s=2.0)
+
+        for call in calls:
+            call.cancel()
+
+
+def test_sigterm_to_all_processes_lets_the_running_handlers_finish(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    program = start_program(processes, service_name, url, processes=8)
+    with DaebusCaller(service_name, url) as caller:
+        assert len(pids_of(caller, 8)) == 8
+        calls = [caller.submit("sleep", {"seconds": 0.5}) for _ in range(8)]
+        assert caller.call("in_a_thread", 1) == 1  # The eight have come by now.
+
+        os.killpg(program.pid, signal.SIGTERM)
+
+        assert len({call.result(10) for call in calls}) == 8
+    assert program.wait() == 0
+    assert "cut off" not in program.output
+
+
+def test_a_stop_tells_those_that_it_cuts_off_and_keeps_what_nobody_waits_for(
+    start: Start, broadcaster: Broadcast, service_name: str, tmp_path: Path, spool: Path
+) -> None:
+    app = make_app(grace=0.3, max_attempts=1)
+    caller = start(app)
+    begun = tmp_path / "note.begun"
+    broadcaster.send(
+        "slow_notes", {"path": str(tmp_path / "note"), "seconds": 60, "text": "written"}
+    )
+    call = caller.submit("sleep", {"seconds": 60})
+    eventually(lambda: begun.exists() and app.stats().in_progress == 2)
+
+    app.stop()
+    assert isinstance(call.exception(), ServiceStopping)
+    assert len(list(queue_of(spool, service_name).peek())) == 1
+    begun.unlink()
+    app.start(service_name)
+
+    # That it was killed then is no failure of its own.
+    eventually(begun.exists)
+    assert app.stats().in_progress == 1
+    app.stop()
+    shutil.rmtree(queue_of(spool, service_name).path)
+
+
+def test_what_a_killed_service_left_is_handled_at_the_next_start(
+    url: str,
+    service_name: str,
+    processes: Processes,
+    broadcaster: Broadcast,
+    spool: Path,
+    tmp_path: Path,
+) -> None:
+    program = start_program(processes, service_name, url)
+    note = tmp_path / "note"
+    for number in range(6):
+        broadcaster.send("slow_notes", {"path": str(note), "seconds": 0.3, "text": number})
+    queue = queue_of(spool, service_name)
+    eventually(lambda: (queue.stats().ready.batches, queue.stats().chosen.batches) == (4, 2))
+
+    program.kill()
+    program.wait()
+    assert not note.exists()
+    start_program(processes, service_name, url)
+
+    eventually(lambda: note.exists() and set(note.read_text().split()) == set("012345"))
+    eventually(lambda: not list(queue.peek()))
+
+
+def test_the_log_says_which_worker_died_of_what_and_where(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    program = start_program(processes, service_name, url, max_attempts=1, start_method="spawn")
+    with DaebusCaller(service_name, url) as caller:
+        with pytest.raises(WorkerDied, match="died once; the last time it exited with code 3"):
+            caller.call("task", {"kind": "exit"})
+        with pytest.raises(RemoteError, match="TwoArguments"):
+            caller.call("task", {"kind": "raise"})
+
+    program.wait_for("died and is replaced: it exited with code 3, in the handler of 'task'")
+    program.wait_for("'task' failed: TwoArguments: 1: no")
+
+
+def test_a_message_that_finds_no_room_on_disk_is_refused(
+    start: Start, spool: Path, service_name: str
+) -> None:
+    app = make_app(processes=1)
+    caller = start(app)
+    assert caller.call("echo", 1) == 1
+    queue = queue_of(spool, service_name)
+    eventually(lambda: not list(queue.peek(state="chosen")))
+    shutil.rmtree(queue.path)
+
+    with pytest.raises(Overloaded, match="could not be handed to a worker process"):
+        caller.call("echo", 1)
+
+    assert app.stats().incidents["not_handed_over"] >= 1
+
+
+def test_a_worker_waits_for_a_server_that_is_away(own_server: EmbeddedServer) -> None:
+    app = make_app(url=own_server.url, processes=1)
+    app.start("svc")
+    with DaebusCaller("svc", own_server.url) as caller:
+        pid = caller.call("pid")
+
+        own_server.kill()
+        own_server.start()
+
+        def answers() -> bool:
+            try:
+                return caller.call("pid") == pid
+            except ConnectionError:
+                return False
+
+        eventually(answers)
+    app.stop()
