@@ -356,7 +356,7 @@ def test_what_no_handler_takes_any_more_is_kept_among_the_dead_batches(
     (folder,) = own_spool.glob("*/0/spill-thread-dead")
     dead = Queue(folder, codec="msgpack").dead
     assert {batch.reason for batch in dead} == {
-        f"the service has no handler 'listener:0:{channel}' any more"
+        f"the service has no handler 'listener:channel:0:{channel}' any more"
     }
     assert "cannot be handled: the service has no handler" in caplog.text
 

@@ -293,3 +293,31 @@ def test_damaged_files_are_set_aside_and_all_others_handled(
     eventually(lambda: app.stats().spilled == 0)
     bad = {path.name for path in own_spool.glob("*/0/spill-thread/bad/*")}
     assert len(bad) == 4  # Each with its reason.
+
+
+def test_a_trickle_that_made_many_small_files_does_not_use_up_the_descriptors(
+    start: Start,
+    broadcaster: Broadcast,
+    service_name: str,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daebus.service.overflow.BLOCK_MESSAGES", 1)
+    app, heard = Daebus("app", max_workers=1, max_backlog=800), []
+
+    @app.listen(f"{service_name}.numbers")
+    def hear(number: int) -> None:
+        gate.pass_through()
+        heard.append(number)
+
+    start(app)
+    gate.close()
+    broadcaster.send_many(f"{service_name}.numbers", range(1600))
+    eventually(lambda: app.stats().spilled >= 799)
+    gate.close(after=800)  # Now only files are left, with one message in each.
+    eventually(lambda: len(heard) == 800)
+    eventually(lambda: app.stats().backlog >= 150)
+
+    assert len(os.listdir("/proc/self/fd")) < 300
+    gate.open()
+    eventually(lambda: heard == list(range(1600)))

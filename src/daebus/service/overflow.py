@@ -19,8 +19,9 @@ from daebus.service.exchange import Exchange
 from daebus.service.mover import Mover
 from daebus.service.routes import Place
 from daebus.service.runner import Runner
-from daebus.service.spill import BLOCK_BYTES, BLOCK_MESSAGES, Spill, Spilled
+from daebus.service.spill import BLOCK_BYTES, BLOCK_MESSAGES, Spill
 from daebus.service.spill_log import SpillLog
+from daebus.service.spilled import Spilled
 
 log = get_logger(__name__)
 
@@ -212,28 +213,35 @@ class Overflow:
             self._waiting_bytes -= waiting.popleft().size_bytes
         return True
 
+    def _hand_on_tail(self) -> bool:
+        is_all = self._hand_on(self._tail)
+        self._tail_bytes = sum(exchange.size_bytes for exchange in self._tail)
+        return is_all
+
+    def _write_late_tail(self) -> None:
+        if self._tail and monotonic() - self._tail_since >= TAIL_S:
+            self._write_tail()
+
     # --- in the mover's thread ---
 
     def _move(self) -> float | None:
         """Give the runner what waits, oldest first, as far as it has room; see `Mover`."""
         self._adapt_pause()
         while not self.mover.is_stopping:
-            if not self._next and self._read_next():
+            if not self._next and self._spill.may_take() and self._read_next():
                 continue
             with self._lock:
                 if self._next:
                     has_room = self._hand_on(self._next)
+                elif not self._spill.may_take():
+                    has_room = False
                 elif self._is_written:
                     continue  # After the last look.
-                else:
-                    has_room = self._hand_on(self._tail)
-                    self._tail_bytes = sum(exchange.size_bytes for exchange in self._tail)
-                    if has_room:
-                        self._end()
-                        return None
+                elif has_room := self._hand_on_tail():
+                    self._end()
+                    return None
                 if not has_room:
-                    if self._tail and monotonic() - self._tail_since >= TAIL_S:
-                        self._write_tail()
+                    self._write_late_tail()
                     break
         self._log.goes_on(self._waiting, self._waiting_bytes)
         self._full = self._in_memory

@@ -55,14 +55,16 @@ class Routes:
         self.channels: dict[str, list[Route]] = {}
         self.patterns: dict[str, list[Route]] = {}
         self.durable: dict[str, list[Route]] = {}
-        for number, listener in enumerate(registry.listeners):
-            routes = self.channels
+        for listener in registry.listeners:
+            kind, routes = "channel", self.channels
             if listener.is_durable:
-                routes = self.durable
+                kind, routes = "durable", self.durable
             elif listener.is_pattern:
-                routes = self.patterns
-            route = _of_listener(listener, f"listener:{number}:{listener.channel}")
-            routes.setdefault(listener.channel, []).append(route)
+                kind, routes = "pattern", self.patterns
+            found = routes.setdefault(listener.channel, [])
+            # The same after other listeners were added or removed: messages wait on disk under it.
+            key = f"listener:{kind}:{len(found)}:{listener.channel}"
+            found.append(_of_listener(listener, key))
         self.by_key = {route.key: route for route in self._all()}
         self.places = {route.place for route in self._all()}
 

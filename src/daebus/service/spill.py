@@ -10,9 +10,9 @@ whole or not at all, so that a full disk never leaves a part of a block behind.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from daebus.errors import BadMessage, SettingsError
 from daebus.logs import Incidents, get_logger
 from daebus.service.exchange import Delivery, Exchange
 from daebus.service.parcels import Parcel, open_parcel, pack
+from daebus.service.spilled import Block, Spilled
 from daebus.service.spool import Spool
 from turbo_queue import (
     Batch,
@@ -43,6 +44,10 @@ BLOCK_BYTES = 1024 * 1024
 
 #: What turbo_queue allows at most: one block is one event, and holds one large message at least.
 _MAX_EVENT_BYTES = 512 * 1024 * 1024
+
+#: Most blocks in hand. Each holds a descriptor, of which a process often has 1,024, and a trickle
+#: makes blocks of few messages.
+MAX_IN_HAND = 200
 
 #: How soon the disk is tried again after it refused, in seconds.
 RETRY_S = 0.5
@@ -78,6 +83,7 @@ class Spill:
         self._unread: deque[Consumer] = deque()
         self._opened: list[Consumer] = []
         self._producer: Producer | None = None
+        self._in_hand: set[Batch] = set()
         self._retry_at = 0.0
 
     @property
@@ -100,10 +106,12 @@ class Spill:
             for path in self._left():
                 queue = _queue(path)
                 queue.recover()
-                blocks = list(map(_sizes, queue.peek()))
-                count += sum(map(len, blocks))
-                size += sum(map(sum, blocks))
-                if blocks and path != self.folder:
+                before = count
+                for block in queue.peek():
+                    sizes = _sizes(block)
+                    count += len(sizes)
+                    size += sum(sizes)
+                if count > before and path != self.folder:
                     self._read(queue.consumer())
             self._open()
         except (TurboQueueError, OSError) as error:
@@ -125,6 +133,10 @@ class Spill:
             self._refuse(error)
             return False
         return True
+
+    def may_take(self) -> bool:
+        """Whether few enough blocks are in hand to take another one."""
+        return len(self._in_hand) < MAX_IN_HAND
 
     def take(self) -> list[Exchange]:
         """The messages of the oldest block; none when nothing waits.
@@ -219,11 +231,13 @@ class Spill:
         except BatchDamaged as error:
             batch.set_aside(error.reason)
             return []
-        block, exchanges, lost = _Block(batch, messages, self._bury, self._incidents), [], {}
+        self._in_hand.add(batch)
+        block, exchanges, lost = Block(len(messages), partial(self._settled, batch)), [], {}
         for number, data in enumerate(messages):
             try:
                 parcel = open_parcel(data)
-                exchange = self._unpack(parcel, Spilled(block, number, parcel))
+                spilled = Spilled(block, number, parcel, partial(self._bury, [data]))
+                exchange = self._unpack(parcel, spilled)
             except BadMessage as error:
                 lost[number], reason = data, error.reason
             else:
@@ -233,6 +247,16 @@ class Spill:
             for number in lost:
                 block.settle(number)
         return exchanges
+
+    def _settled(self, batch: Batch) -> None:
+        """All messages of a batch are finished, or wait elsewhere."""
+        self._in_hand.discard(batch)
+        try:
+            batch.acknowledge()
+        except BatchSettled:
+            pass  # The service has stopped meanwhile, and given it back.
+        except TurboQueueError as error:
+            self._incidents.report("spill_error", f"messages may be handled twice: {error}")
 
     def _bury(self, messages: list[bytes], reason: str) -> bool:
         """Keep what no handler takes any more, to be looked at or put back by hand."""
@@ -256,85 +280,6 @@ class Spill:
         return True
 
 
-class _Block:
-    """A batch whose messages are in hand: it is removed once all of them are settled."""
-
-    def __init__(
-        self,
-        batch: Batch,
-        messages: list[bytes],
-        bury: Callable[[list[bytes], str], bool],
-        incidents: Incidents,
-    ) -> None:
-        self._batch = batch
-        self._messages = messages
-        self._bury = bury
-        self._incidents = incidents
-        self._open = set(range(len(messages)))
-        self._lock = threading.Lock()
-
-    def is_settled(self, number: int) -> bool:
-        return number not in self._open
-
-    def settle(self, number: int) -> None:
-        with self._lock:
-            if number not in self._open:
-                return
-            self._open.remove(number)
-            if self._open:
-                return
-        try:
-            self._batch.acknowledge()
-        except BatchSettled:
-            pass  # The service has stopped meanwhile, and given it back.
-        except TurboQueueError as error:
-            self._incidents.report("spill_error", f"messages may be handled twice: {error}")
-
-    def set_aside(self, number: int, reason: str) -> None:
-        """Keep a message that its handler cannot finish, and settle it."""
-        if not self.is_settled(number) and self._bury([self._messages[number]], reason):
-            self.settle(number)
-
-
-class Spilled:
-    """How a message came that waited on disk; a `Delivery`."""
-
-    __slots__ = ("_block", "_is_given_back", "_number", "count", "message_id")
-
-    #: It need not be kept by its runner, too: it is on disk until it is finished.
-    is_stored = True
-
-    def __init__(self, block: _Block, number: int, parcel: Parcel) -> None:
-        self._block = block
-        self._number = number
-        self._is_given_back = False
-        self.message_id = parcel.message_id or ""
-        self.count = parcel.delivery_count
-
-    def finished(self, failure: str | None) -> None:  # noqa: ARG002 - it is not tried again
-        """See `Delivery`."""
-        if not self._is_given_back:
-            self._block.settle(self._number)
-
-    def refused(self, reason: str) -> None:
-        """See `Delivery`."""
-        if not self._is_given_back:
-            self._block.set_aside(self._number, reason)
-
-    def given_back(self) -> None:
-        """See `Delivery`."""
-        self._is_given_back = True
-
-    def moved(self) -> None:
-        """It waits elsewhere on disk now."""
-        self._block.settle(self._number)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it was finished, or waits elsewhere."""
-        return self._block.is_settled(self._number)
-
-
 def _queue(path: Path, max_failures: int = _NEVER) -> Queue:
     return Queue(
         path,
@@ -352,7 +297,7 @@ def _messages(block: Any) -> list[bytes]:
     Raises:
         BatchDamaged: somebody else has put it there.
     """
-    if isinstance(block, list) and all(isinstance(each, bytes) for each in block):
+    if isinstance(block, list) and block and all(isinstance(each, bytes) for each in block):
         return block
     raise BatchDamaged("it holds no messages of a service")
 

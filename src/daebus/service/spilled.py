@@ -1,0 +1,85 @@
+"""A message that waited on disk, while it is in hand; its block is removed with its last one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from daebus.service.parcels import Parcel
+
+
+class Block:
+    """Messages that lie on disk together.
+
+    Args:
+        count: how many.
+        on_settled: called once, when none of them is needed on disk any more.
+    """
+
+    def __init__(self, count: int, on_settled: Callable[[], None]) -> None:
+        self._open = set(range(count))
+        self._on_settled = on_settled
+        self._lock = threading.Lock()
+
+    def is_settled(self, number: int) -> bool:
+        """Whether this one is not needed there any more."""
+        return number not in self._open
+
+    def settle(self, number: int) -> None:
+        """This one is not; it may have been so before."""
+        with self._lock:
+            if number not in self._open:
+                return
+            self._open.remove(number)
+            if self._open:
+                return
+        self._on_settled()
+
+
+class Spilled:
+    """The `Delivery` of one of them.
+
+    Args:
+        block: where it lies.
+        number: which one it is there.
+        parcel: what lies there.
+        bury: keeps it among the dead letters, with a reason; False when that is not possible now.
+    """
+
+    __slots__ = ("_block", "_bury", "_is_given_back", "_number", "count", "message_id")
+
+    #: It need not be kept by its runner, too: it is on disk until it is finished.
+    is_stored = True
+
+    def __init__(
+        self, block: Block, number: int, parcel: Parcel, bury: Callable[[str], bool]
+    ) -> None:
+        self._block = block
+        self._bury = bury
+        self._number = number
+        self._is_given_back = False
+        self.message_id = parcel.message_id or ""
+        self.count = parcel.delivery_count
+
+    def finished(self, failure: str | None) -> None:  # noqa: ARG002 - it is not tried again
+        """See `Delivery`."""
+        if not self._is_given_back:
+            self._block.settle(self._number)
+
+    def refused(self, reason: str) -> None:
+        """See `Delivery`."""
+        if not (self._is_given_back or self.is_settled) and self._bury(reason):
+            self._block.settle(self._number)
+
+    def given_back(self) -> None:
+        """See `Delivery`."""
+        self._is_given_back = True
+
+    def moved(self) -> None:
+        """It waits elsewhere on disk now."""
+        self._block.settle(self._number)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was finished, or waits elsewhere."""
+        return self._block.is_settled(self._number)
