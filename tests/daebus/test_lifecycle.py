@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -168,6 +169,7 @@ def test_presence_comes_and_goes_with_the_service(start: Start, url: str) -> Non
 
 
 def test_a_second_replica_is_told(start: Start, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "daebus")
     first, second = Daebus("app"), Daebus("app")
     name = start(first).service
     assert "another replica" not in caplog.text

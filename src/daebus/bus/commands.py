@@ -24,6 +24,11 @@ def publish(channel: bytes, data: bytes) -> bytes:
     )
 
 
+def published(command: bytes) -> bytes:
+    """The data that a PUBLISH command carries."""
+    return command.split(b"\r\n", 6)[6][:-2]
+
+
 def pack(*arguments: str | bytes | int) -> bytes:
     """The bytes of any command."""
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # a narrow stub

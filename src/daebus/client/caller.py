@@ -312,8 +312,7 @@ class DaebusCaller:
         envelope = self._envelope(action, payload, expires_ms, headers, idempotency_key)
         if idempotency_key is not None:
             envelope.request_id = call.request_id  # Tells a redelivery from a repeat.
-        call.body = encode(envelope, self._max_bytes)
-        replies.send(call, destination, deadline)
+        destination.send(call, encode(envelope, self._max_bytes))
         return call.wait(deadline, timeout_s)
 
     def send_to_service(self, payload: Any, action: str, timeout: float | None = None) -> int:
@@ -363,8 +362,7 @@ class DaebusCaller:
         envelope.request_id = call.request_id
         if call.is_stream:
             envelope.stream = True
-        call.body = encode(envelope, self._max_bytes)
-        replies.send(call, destination, deadline)
+        replies.send(call, encode(envelope, self._max_bytes), destination, deadline)
         return call, replies, deadline
 
     def _envelope(
@@ -401,7 +399,7 @@ class DaebusCaller:
         Raises:
             CallTimeout: that one has given up already.
         """
-        timeout_s = self._own_seconds(timeout)
+        timeout_s = self._timeout_s if timeout is None else self._own_seconds(timeout)
         handled = shared.handled.get()
         if handled is None or (remaining_s := handled.remaining_s()) is None:
             return timeout_s

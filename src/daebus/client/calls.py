@@ -60,21 +60,19 @@ class Call(Command):
         post: who gives it its replies.
     """
 
-    __slots__ = ("_post", "_way", "action", "body", "looks", "replica", "request_id")
+    __slots__ = ("_post", "_way", "action", "looks", "replica", "request_id")
 
-    #: Whether replies are wanted.
-    is_answered = True
-    #: Whether each of them is, not only the final one.
+    #: Whether every reply is wanted, not only the final one.
     is_stream = False
+    #: How often the server was asked where to send it; not set while that is never.
+    looks: int
 
     def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
-        self.data = self.body = b""  # The request, known once the id is.
+        self.data = b""  # Known once it is on its way.
         self.action = action
         self.request_id = request_id
         #: The place that it was published to last.
         self.replica: LiveReplica | None = None
-        #: How often the server was asked where to send it.
-        self.looks = 0
         self._way = way
         self._post = post
 
@@ -90,18 +88,15 @@ class Call(Command):
     def resolve(self, reply: ServerReply) -> None:
         """The server's answer to PUBLISH: how many received the request."""
         replica = self.replica
-        if not isinstance(reply, int):
+        if replica is None or not isinstance(reply, int):
             self.fail(ServerUnavailable("the server", f"it refused the request: {reply!r}"))
-        elif replica is None or reply > 0:
-            self.received(reply)
-            if replica is not None and replica.is_shared:
-                self._way.confirm_plain()
-        else:
+        elif reply == 0:
             self._way.take_back(self, replica)
+        elif replica.is_shared:
+            self._way.confirm_plain()
 
-    def received(self, receivers: int) -> None:  # noqa: ARG002 - a message tells its sender
-        """So many have it now, or the service's inbox."""
-        self.body = b""
+    def on_stored(self) -> None:
+        """The service's inbox has it."""
 
     def fail(self, error: DaebusError) -> None:
         """See `Command`."""
@@ -176,10 +171,8 @@ _cancelling = threading.RLock()
 class CallFuture(Future[Any]):
     """What a call that was submitted will give. To cancel it tells the service, too."""
 
-    def __init__(self, post: Post, request_id: str) -> None:
-        super().__init__()
-        self._post = post
-        self._request_id = request_id
+    #: Who has the call, and its id. No reference to the call: they would keep each other alive.
+    origin: tuple[Post, str]
 
     def cancel(self) -> bool:
         """Want no result any more; False when there is one already.
@@ -193,7 +186,8 @@ class CallFuture(Future[Any]):
             if not super().cancel():
                 return False
             self.set_running_or_notify_cancel()
-        self._post.cancel(self._request_id)
+        post, request_id = self.origin
+        post.cancel(request_id)
         return True
 
 
@@ -204,7 +198,8 @@ class FutureCall(Call):
 
     def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
         super().__init__(way, action, request_id, post)
-        self.future = CallFuture(post, request_id)
+        self.future = CallFuture()
+        self.future.origin = (post, request_id)
         #: When it expires, and the bucket of the expiry that holds it.
         self.timeout_s = 0.0
         self.expires_in = 0
@@ -279,7 +274,6 @@ class MessageCall(Call):
     """A request without a reply, whose thread waits until somebody has received it."""
 
     __slots__ = ("_done", "_error", "_receivers")
-    is_answered = False
 
     def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
         super().__init__(way, action, request_id, post)
@@ -291,14 +285,25 @@ class MessageCall(Call):
         """See `Call`."""
         return not self._done.is_set()
 
-    def received(self, receivers: int) -> None:
+    def resolve(self, reply: ServerReply) -> None:
         """See `Call`."""
-        self._receivers = receivers
-        self._done.set()
+        super().resolve(reply)
+        if isinstance(reply, int) and reply > 0:
+            self._end_with(reply)
+
+    def on_stored(self) -> None:
+        """See `Call`."""
+        self._end_with(1)
 
     def give_up(self, error: DaebusError) -> None:
         """See `Call`."""
         self._error = error
+        self._end_with(0)
+
+    def _end_with(self, receivers: int) -> None:
+        if self.replica is not None:  # No reply comes that would end it there.
+            self.replica.calls.pop(self.request_id, None)
+        self._receivers = receivers
         self._done.set()
 
     def wait(self, deadline: Deadline, timeout_s: float) -> int:

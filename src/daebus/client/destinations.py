@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from time import monotonic
 
-from daebus.bus.commands import publish
+from daebus.bus.commands import publish, published
 from daebus.bus.link import Link
 from daebus.bus.mode import STREAM, Mode
 from daebus.bus.stream import SEND, Stored, store
-from daebus.client.calls import Call
+from daebus.client.calls import Call, MessageCall
 from daebus.client.looks import Found, Look
 from daebus.client.replicas import LiveReplica, least_busy
 from daebus.errors import DaebusError, ServiceUnavailable
@@ -57,10 +57,14 @@ class Destination:
         self._inbox: Mode | None = None
         self._lock = threading.Lock()
         self._is_looking = False
-        self._waiting: list[Call] = []
+        self._waiting: list[tuple[Call, bytes]] = []
 
-    def send(self, call: Call) -> None:
+    def send(self, call: Call, body: bytes) -> None:
         """Send a call on its way.
+
+        Args:
+            call: the call.
+            body: its request, encoded.
 
         Raises:
             ServerUnavailable: so much waits to be sent already that memory would not be bounded.
@@ -68,14 +72,17 @@ class Destination:
         replicas = self.replicas
         if not self.is_current or not replicas:
             if self.is_current and self._inbox is not None:
-                self._store(call, self._inbox)
+                self._store(call, body, self._inbox)
             else:
-                self._look_for(call)
+                self._look_for(call, body)
             return
         self.is_used = True
         # The one replica that many services have costs no choice.
-        one = replicas[0] if len(replicas) == 1 else least_busy(replicas, next(self._turns))
-        self._publish(call, one)
+        replica = replicas[0] if len(replicas) == 1 else least_busy(replicas, next(self._turns))
+        call.replica = replica
+        call.data = publish(replica.channel, body)
+        replica.calls[call.request_id] = None
+        self._link.send(call)
 
     def take_back(self, call: Call, replica: LiveReplica) -> None:
         """Nobody received a call: it goes to the next replica, as long as there is one."""
@@ -85,7 +92,7 @@ class Destination:
             self._is_plain = False
             call.fail(ServiceUnavailable(self.service))
         else:
-            self._send_again(call)
+            self._send_again(call, published(call.data))
 
     def drop(self, replica: LiveReplica) -> None:
         """Give no more calls to a replica, until the server says that it is back."""
@@ -120,16 +127,16 @@ class Destination:
         self.read_at = monotonic()
         Look(self._link, self.service, self._take).start()
 
-    def _look_for(self, call: Call) -> None:
+    def _look_for(self, call: Call, body: bytes) -> None:
         """Ask the server before a call is sent."""
-        call.looks += 1
+        call.looks = getattr(call, "looks", 0) + 1
         if call.looks > MAX_LOOKS:
             call.fail(ServiceUnavailable(self.service))
             return
         self.is_used = True
         self._directory.enter(self)
         with self._lock:
-            self._waiting.append(call)
+            self._waiting.append((call, body))
         self.look()
 
     def _take(self, found: Found | DaebusError) -> None:
@@ -139,13 +146,13 @@ class Destination:
         with self._lock:
             self._is_looking = False
             calls, self._waiting = self._waiting, []
-        for call in calls:
+        for call, body in calls:
             if isinstance(found, DaebusError):
                 call.fail(found)
             elif self.replicas or self._inbox is not None:
-                self._send_again(call)
+                self._send_again(call, body)
             elif call.is_wanted():
-                self._try_to_send(call, self._shared)
+                self._publish_to_all(call, body)
 
     def _learn(self, found: Found) -> None:
         is_stored = found.mode is not None and found.mode.delivery == STREAM
@@ -162,21 +169,24 @@ class Destination:
         self._known = {**gone, **known}
         self.is_current = True
 
-    def _send_again(self, call: Call) -> None:
+    def _send_again(self, call: Call, body: bytes) -> None:
         """Send a call that was not received, from the link's reader thread."""
         if call.is_wanted():
             try:
-                self.send(call)
+                self.send(call, body)
             except DaebusError as error:
                 call.fail(error)
 
-    def _try_to_send(self, call: Call, replica: LiveReplica) -> None:
+    def _publish_to_all(self, call: Call, body: bytes) -> None:
+        """Send a call to whoever listens to the service's own channel."""
+        call.replica = self._shared
+        call.data = publish(self._shared.channel, body)
         try:
-            self._publish(call, replica)
+            self._link.send(call)
         except DaebusError as error:
             call.fail(error)
 
-    def _store(self, call: Call, inbox: Mode) -> None:
+    def _store(self, call: Call, body: bytes, inbox: Mode) -> None:
         self.is_used = True
         self._link.load(SEND)
         stored = _StoredCall(
@@ -185,22 +195,15 @@ class Destination:
             self.service,
             store(
                 self.service,
-                call.body,
+                body,
                 message_id=call.request_id,
                 max_inbox=inbox.max_inbox,
                 window_ms=inbox.window_ms,
             ),
             # Who gets a reply need not know what the server's replicas have.
-            0 if call.is_answered else inbox.replicas,
+            inbox.replicas if isinstance(call, MessageCall) else 0,
         )
         self._link.send_all(stored.commands())
-
-    def _publish(self, call: Call, replica: LiveReplica) -> None:
-        call.replica = replica
-        call.data = publish(replica.channel, call.body)
-        if call.is_answered:
-            replica.calls[call.request_id] = None
-        self._link.send(call)
 
 
 class _StoredCall(Stored):
@@ -216,7 +219,7 @@ class _StoredCall(Stored):
         """See `Stored`."""
         super().settle(error)
         if error is None:
-            self._call.received(1)
+            self._call.on_stored()
         else:
             self._call.fail(error)
 

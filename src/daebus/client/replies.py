@@ -81,19 +81,24 @@ class Replies:
         """Whether a call can be made at once."""
         return self._is_subscribed and self.link.is_up
 
-    def send(self, call: Call, destination: Destination, deadline: Deadline) -> None:
-        """Send a call's request, and give the replies with its id to it.
+    def send(self, call: Call, body: bytes, destination: Destination, deadline: Deadline) -> None:
+        """Send a call, and give the replies with its id to it.
+
+        Args:
+            call: the call.
+            body: its request, encoded.
+            destination: where it goes.
+            deadline: when it expires.
 
         Raises:
             ServerUnavailable: so much waits to be sent already that memory would not be bounded.
         """
-        if call.is_answered:
-            self._calls[call.request_id] = call
+        self._calls[call.request_id] = call
         if isinstance(call, FutureCall):
             # Nobody waits for it who would see its deadline pass.
             call.expires_in = self._expiry.add(call.request_id, deadline)
         try:
-            destination.send(call)
+            destination.send(call, body)
         except ServerUnavailable:
             self.forget(call.request_id)
             raise
@@ -103,8 +108,8 @@ class Replies:
         call = self._calls.pop(request_id, None)
         if call is None:
             return
-        if call.replica is not None:
-            call.replica.calls.pop(request_id, None)
+        if (replica := call.replica) is not None:
+            replica.calls.pop(request_id, None)
         if isinstance(call, FutureCall):
             self._expiry.remove(request_id, call.expires_in)
 

@@ -26,7 +26,7 @@ TICK_S = 0.1
 
 #: A replica that was not there for so long has died, in seconds. One whose connection was cut is
 #: back after some hundredths of a second, and on a busy machine a little later.
-DEAD_AFTER_S = 0.5
+DEAD_AFTER_S = 0.7
 
 #: What is known of a service is read again after so long, in seconds, while it is called.
 REFRESH_S = 1.0

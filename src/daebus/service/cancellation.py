@@ -24,24 +24,25 @@ class Cancels(Protocol):
 
 
 class Cancellations:
-    """The ids of cancelled requests. Added to by the reader thread, read by any."""
+    """The ids of cancelled requests. Added to by the reader thread, read by any.
+
+    Attributes:
+        ids: the ids, and when each was cancelled, oldest first. Nearly always there is none, so
+            that a message costs a look at an empty dict.
+    """
 
     def __init__(self) -> None:
-        self._ids: dict[str, float] = {}
+        self.ids: dict[str | int | None, float] = {}
 
     def add(self, request_id: str) -> None:
         """Remember an id, and forget the oldest if there are too many."""
         now = monotonic()
-        self._ids[request_id] = now
-        while self._ids:
-            oldest = next(iter(self._ids))
-            if len(self._ids) <= MAX_REMEMBERED and now - self._ids[oldest] <= REMEMBER_S:
+        self.ids[request_id] = now
+        while self.ids:
+            oldest = next(iter(self.ids))
+            if len(self.ids) <= MAX_REMEMBERED and now - self.ids[oldest] <= REMEMBER_S:
                 return
-            del self._ids[oldest]
-
-    def __contains__(self, request_id: object) -> bool:
-        # Nearly always there is none, and a message costs nothing but this.
-        return bool(self._ids) and request_id in self._ids
+            del self.ids[oldest]
 
 
 class Control:

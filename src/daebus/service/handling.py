@@ -46,7 +46,7 @@ class Handling:
         idempotency: Idempotency | None = None,
     ) -> None:
         self._incidents = incidents
-        self._cancellations = cancellations or Cancellations()
+        self._cancelled = (cancellations or Cancellations()).ids
         self._idempotency = idempotency
         self._limits = TimeLimits(self._pass_limit)
         self._is_debug = log.isEnabledFor(logging.DEBUG)
@@ -131,7 +131,7 @@ class Handling:
                 exchange.request.reply_to,
                 extra={"event": "message.handling"},
             )
-        if exchange.request.request_id in self._cancellations:
+        if exchange.request.request_id in self._cancelled:
             self._drop(exchange, "before its handler was started")
             return None
         if exchange.request.is_expired:

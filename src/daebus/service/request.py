@@ -89,10 +89,11 @@ class ActionRequest(Request):
 
     __slots__ = (
         "_deadline_at",
-        "_envelope",
+        "_is_stream",
         "_was_cancelled",
         "action",
         "headers",
+        "idempotency_key",
         "reply_to",
         "request_id",
         "service",
@@ -113,7 +114,8 @@ class ActionRequest(Request):
         self.headers = envelope.headers or _NO_HEADERS
         timeout_ms = envelope.timeout_ms
         self._was_cancelled = False
-        self._envelope = envelope
+        self._is_stream = envelope.stream
+        self.idempotency_key = envelope.idempotency_key
         self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000 - age_s
 
     @property
@@ -129,14 +131,9 @@ class ActionRequest(Request):
         """
         return self._was_cancelled or (self.reply_to is not None and self.is_expired)
 
-    @property
-    def idempotency_key(self) -> str | None:  # type: ignore[override]
-        """The caller's name for what is to be done once."""
-        return self._envelope.idempotency_key
-
     def on_partial_response(self) -> None:
         """A response that is not final: who takes each of them waits as long for the next one."""
-        if self._envelope.stream:
+        if self._is_stream:
             self._deadline_at = None
 
     def on_cancelled(self) -> None:
