@@ -207,7 +207,7 @@ def test_an_app_can_be_started_again(start: Start, service_name: str) -> None:
 
 
 def cancel(app: Daebus, request_id: str) -> None:
-    for runner in app._lifecycle._runners:
+    for runner in app._lifecycle._parts.runners:
         runner.cancel(request_id)
 
 
@@ -261,7 +261,7 @@ class Stored:
 def deliver(app: Daebus, action: str, payload: object) -> Stored:
     delivery = Stored()
     data = json.dumps({"action": action, "payload": payload}).encode()
-    app._lifecycle._subscription._intake.take_request(data, "svc", delivery)
+    app._lifecycle._parts.subscription._intake.take_request(data, "svc", delivery)
     return delivery
 
 

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import contextvars
-import functools
 import os
-import socket
 import threading
-import time
-import uuid
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from daebus.bus import checkup, shared
-from daebus.bus.link import Link
 from daebus.bus.mode import announce
-from daebus.bus.presence import Replica
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
-from daebus.logs import Incidents, get_logger
-from daebus.service.cancellation import Cancellations, Control
-from daebus.service.cluster_tasks import ClusterTasks
+from daebus.logs import get_logger
+from daebus.service.assembly import Assembly
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
-from daebus.service.handling import Handling, cut_off
-from daebus.service.heartbeat import Heartbeat
-from daebus.service.idempotency import Idempotency
-from daebus.service.inbox import Inbox, mode_of
-from daebus.service.intake import Intake, Offer
-from daebus.service.periodic import Periodic
-from daebus.service.processes import Processes
+from daebus.service.handling import cut_off
 from daebus.service.registry import Gap, Registry
-from daebus.service.response import Outlet
-from daebus.service.routes import Place, Routes
-from daebus.service.runners import Runners
-from daebus.service.sources import Source
-from daebus.service.spool import Spool
-from daebus.service.subscription import Subscription
-from daebus.service.threads import Threads
 
 log = get_logger(__name__)
 
@@ -81,11 +60,7 @@ class Lifecycle:
         self._url = url
         self._settings = settings
         self._registry = registry
-        self._replica_id = uuid.uuid4().hex
-        self._started_at = time.time()
         self._pid = os.getpid()
-        self._version = version("daebus")  # It is read from a file.
-        self.incidents = Incidents(log)
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
         self._stop_lock = threading.Lock()
@@ -93,104 +68,17 @@ class Lifecycle:
         self._has_called_start_hooks = False
         self._cut: list[Exchange] = []
 
-        self._routes = routes = Routes(registry)
-        self._threads = Threads(
-            list(registry.threads.values()),
-            goes_on=self.is_running,
-            stopping=self.stopping,
-            enter=self._enter,
-        )
-        # Replies leave over the link that requests come on. The process's shared link has the reply
-        # channel of its callers: a client that publishes to itself costs the server 16 KiB for each
-        # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
-        self._link = Link(url, shared.connection_name(service))
-        cluster = ClusterTasks(
+        self._parts = Assembly(
             service,
-            self._replica_id,
-            settings.lease_s,
-            link=self._link,
-            incidents=self.incidents,
-        )
-        self._periodic = Periodic(list(registry.background.values()), self._enter, cluster)
-        outlet = Outlet(self._link, settings.max_message_bytes)
-        cancellations = Cancellations()
-        idempotency = Idempotency(
-            self._link,
-            outlet,
-            service,
-            self._replica_id,
-            is_stored=settings.delivery == "stream",
-            window_s=settings.deduplication_s,
-        )
-        self._handling = Handling(self.incidents, cancellations, idempotency)
-
-        def make_processes() -> Processes:
-            return Processes(
-                service,
-                url,
-                settings,
-                registry=registry,
-                routes=routes,
-                outlet=outlet,
-                incidents=self.incidents,
-                spool=self._spool,
-                is_wanted=self.is_running,
-            )
-
-        self._spool = Spool(settings.spool, service, url)
-        self._runners = Runners(
+            url,
             settings,
-            routes,
-            self._handling,
-            self._enter,
-            make_processes=make_processes,
-            spool=self._spool,
-            outlet=outlet,
-            incidents=self.incidents,
-        )
-        intakes = functools.partial(
-            Intake,
-            service,
-            routes,
-            outlet=outlet,
-            incidents=self.incidents,
-            max_message_bytes=settings.max_message_bytes,
-        )
-        self._mode = mode_of(settings, routes)
-        offer: Offer = self._runners.offer
-        if self._mode.has_inbox:
-            offer = _one_at_a_time(offer)
-        self._subscription = Subscription(
-            self._link,
-            service,
-            self._replica_id,
-            routes,
-            intake=intakes(offer=offer),
-            on_control=Control(
-                cancellations, self._runners, self.incidents, settings.max_message_bytes
-            ).take,
-            incidents=self.incidents,
+            registry,
+            stopping=stopping,
+            enter=self._enter,
             on_gap=self._on_gap,
-            takes_requests=settings.delivery == "pubsub",
         )
-        # What waits on disk first: it is older.
-        self._sources: list[Source] = [*self._runners.sources, self._subscription]
-        if self._mode.has_inbox:
-            self._sources.append(
-                Inbox(
-                    self._link,
-                    service,
-                    self._replica_id,
-                    settings,
-                    routes,
-                    make_intake=lambda offer: intakes(offer=offer),
-                    offer=offer,
-                    incidents=self.incidents,
-                )
-            )
-        self._heartbeat = Heartbeat(
-            self._link, self.describe, self.incidents, self._subscription.look_for_others
-        )
+        #: What it is and has done.
+        self.describe = self._parts.describe
 
     def is_running(self) -> bool:
         """Whether nobody has asked to stop."""
@@ -209,33 +97,33 @@ class Lifecycle:
             Exception: what an `on_start` function raised.
         """
         service = self._service
-        self._link.start()
-        self._runners.open_left()
+        self._parts.link.start()
+        self._parts.runners.open_left()
         deadline = Deadline.after(START_S)
-        self._link.ensure_up(deadline)
-        for text in checkup.warnings(self._link, deadline):
+        self._parts.link.ensure_up(deadline)
+        for text in checkup.warnings(self._parts.link, deadline):
             log.warning("%s", text, extra={"event": "server.setting"})
-        if not self._mode.has_inbox:
-            announce(self._link, deadline, service, self._mode)
-        if checkup.subscribers(self._link, service, deadline):
+        if not self._parts.mode.has_inbox:
+            announce(self._parts.link, deadline, service, self._parts.mode)
+        if checkup.subscribers(self._parts.link, service, deadline):
             log.info(
                 "another replica serves %r: callers share their calls among them",
                 service,
                 extra={"event": "service.replica"},
             )
-        self._runners.start()
+        self._parts.runners.start()
         self._has_called_start_hooks = True
         for hook in self._registry.on_start:
             contextvars.copy_context().run(self._call, hook)
-        for source in self._sources:
+        for source in self._parts.sources:
             source.start(deadline)
-        self._heartbeat.start()
-        self._periodic.start()
-        self._threads.start()
+        self._parts.heartbeat.start()
+        self._parts.periodic.start()
+        self._parts.threads.start()
         log.info(
             "service %r is ready at %s: %d actions, %d listeners, %d workers",
             service,
-            self._link.address,
+            self._parts.link.address,
             len(self._registry.actions),
             len(self._registry.listeners),
             self._settings.max_workers,
@@ -271,49 +159,24 @@ class Lifecycle:
     def _stop_order(self) -> list[Callable[[Deadline], object]]:
         return [
             # First nothing new comes in.
-            *(source.stop for source in self._sources),
-            lambda _: self._periodic.request_stop(),
+            *(source.stop for source in self._parts.sources),
+            lambda _: self._parts.periodic.request_stop(),
             # What waits is handled while everything it may need still runs.
             self._drain,
             # Whoever is still cut off is told, before the connections close.
             lambda _: self._answer_cut(),
-            *(source.close for source in self._sources),
-            lambda _: self._handling.stop(),
+            *(source.close for source in self._parts.sources),
+            lambda _: self._parts.handling.stop(),
             # The user's clean-up comes after the last handler.
             self._call_stop_hooks,
-            lambda _: self._heartbeat.stop(),
-            lambda _: self.incidents.flush(everything=True),
+            lambda _: self._parts.heartbeat.stop(),
+            lambda _: self._parts.incidents.flush(everything=True),
             # The connection last: replies leave over it.
             lambda _: self._flush_replies(),
-            lambda _: self._link.close(),
+            lambda _: self._parts.link.close(),
             # Another replica may have the folder from now on.
-            lambda _: self._spool.close(),
+            lambda _: self._parts.spool.close(),
         ]
-
-    def describe(self) -> Replica:
-        """What this instance is and has done."""
-        totals = [runner.totals() for runner in self._runners]
-        return Replica(
-            service=self._service,
-            replica_id=self._replica_id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=self._version,
-            started_at=self._started_at,
-            actions=sorted(self._registry.actions),
-            channels=sorted({listener.channel for listener in self._registry.listeners}),
-            delivery=self._settings.delivery,
-            max_workers=self._settings.max_workers,
-            processes=self._settings.processes if Place.PROCESS in self._routes.places else 0,
-            in_progress=sum(runner.in_progress for runner in self._runners),
-            backlog=sum(runner.waiting for runner in self._runners),
-            spilled=sum(runner.spilled for runner in self._runners),
-            handled=sum(handled for handled, _ in totals),
-            errors=sum(errors for _, errors in totals),
-            gaps=self._subscription.gaps,
-            incidents=self.incidents.counts(),
-            tasks=self._periodic.last_runs(),
-        )
 
     # --- starting ---
 
@@ -343,9 +206,9 @@ class Lifecycle:
     # --- stopping ---
 
     def _drain(self, deadline: Deadline) -> None:
-        self._cut = self._runners.join(deadline)
-        late = [f"background task {name!r}" for name in self._periodic.join(deadline)]
-        late += [f"thread {name!r}" for name in self._threads.join(deadline)]
+        self._cut = self._parts.runners.join(deadline)
+        late = [f"background task {name!r}" for name in self._parts.periodic.join(deadline)]
+        late += [f"thread {name!r}" for name in self._parts.threads.join(deadline)]
         if late:
             log.warning(
                 "still running after %.1f s and left behind: %s",
@@ -390,21 +253,10 @@ class Lifecycle:
 
     def _flush_replies(self) -> None:
         """Wait until the server has taken all replies: it answers commands in their order."""
-        if self._link.is_up:
+        if self._parts.link.is_up:
             try:
-                self._link.ask(Deadline.after(LAST_WORDS_S), b"PING")
+                self._parts.link.ask(Deadline.after(LAST_WORDS_S), b"PING")
             except DaebusError as error:
                 raise ServerUnavailable(
-                    self._link.address, f"the last replies may be lost: {error}"
+                    self._parts.link.address, f"the last replies may be lost: {error}"
                 ) from error
-
-
-def _one_at_a_time(offer: Offer) -> Offer:
-    """For two sources, each with a thread of its own: runners take from one thread at a time."""
-    lock = threading.Lock()
-
-    def offer_alone(exchange: Exchange) -> bool:
-        with lock:
-            return offer(exchange)
-
-    return offer_alone
