@@ -111,6 +111,7 @@ class Assembly:
             return Processes(
                 service,
                 url,
+                replica_id,
                 settings,
                 registry=registry,
                 routes=routes,

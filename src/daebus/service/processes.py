@@ -83,6 +83,7 @@ class Processes:
     Args:
         service: the service's name.
         url: the server's address.
+        replica_id: this replica.
         settings: how many processes, and their limits.
         registry: the service's handlers.
         routes: the same, as messages find them.
@@ -96,6 +97,7 @@ class Processes:
         self,
         service: str,
         url: str,
+        replica_id: str,
         settings: ServiceSettings,
         *,
         registry: Registry,
@@ -107,6 +109,7 @@ class Processes:
     ) -> None:
         self._service = service
         self._url = url
+        self._replica_id = replica_id
         self._settings = settings
         self._registry = registry
         self._routes = routes
@@ -149,12 +152,15 @@ class Processes:
         setup = Setup(
             self._service,
             self._url,
+            self._replica_id,
             self._queue,
             self._run,
             settings.max_message_bytes,
             registry,
             _shown_level(),
             measures=settings.max_process_bytes is not None,
+            is_stored=settings.delivery == "stream",
+            window_s=settings.deduplication_s,
         )
         group = WorkerGroup(
             work,

@@ -23,6 +23,7 @@ from daebus.bus.link import Link
 from daebus.errors import BadMessage, CallTimeout, ServerUnavailable
 from daebus.logs import Incidents, describe, get_logger, show_logs
 from daebus.service.handling import Handling, Tally
+from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import Parcel, open_parcel, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
@@ -103,6 +104,8 @@ class Setup:
 
     service: str
     url: str
+    #: The replica whose worker it is.
+    replica_id: str
     queue: Queue
     #: How the keys of this run's messages begin.
     run: str
@@ -113,6 +116,9 @@ class Setup:
     log_level: int | None
     #: Whether the parent wants to know how much memory a worker has.
     measures: bool
+    #: For idempotency keys: whether requests come from an inbox, and how long answers are kept.
+    is_stored: bool
+    window_s: float
 
 
 def work(parent: Parent, setup: Setup) -> None:
@@ -166,7 +172,16 @@ class _WorkerProcess:
         self._consumer = consumer
         self._outlet = _Outlet(link, setup.max_message_bytes)
         self._routes = Routes(setup.registry)
-        self._handling = Handling(_ParentsIncidents(self._send))
+        idempotency = Idempotency(
+            link,
+            self._outlet,
+            setup.service,
+            setup.replica_id,
+            is_stored=setup.is_stored,
+            window_s=setup.window_s,
+        )
+        incidents = _ParentsIncidents(self._send)
+        self._handling = Handling(incidents, idempotency=idempotency)
         self._tally = Tally()
 
     def run(self) -> None:
