@@ -29,10 +29,12 @@ def test_it_shows_every_kind_of_call_and_leaves_nothing(
     assert '-> {"part":3,"of":3}' in shown
     assert '1 receiver; the service has heard ["it works"]' in shown
     assert re.search(r"1,000 right answers in [0-9.]+ s: [0-9,]+ calls/s", shown)
+    assert re.search(r"\[113511,.*\] in [0-9.]+ s; meanwhile an action in a thread took", shown)
+    assert "the service was started again, and has the orders [7]" in shown
     assert "\x1b" not in shown
     assert list(tmp_path.iterdir()) == []
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", shown)]
-    assert len(pids) == 2
+    assert len(pids) == 3  # A server, and a service twice.
     assert not any(is_alive(pid) for pid in pids)
 
 

@@ -49,14 +49,24 @@ def demo() -> None:
         _step("A server", "the Valkey that comes with daebus, on a socket that only you may use")
         valkey = stack.enter_context(EmbeddedServer(folder / "valkey"))
         _result(f"{valkey.url} (pid {valkey.pid})")
-        service = stack.enter_context(_service(valkey.url, folder / "service.log"))
-        caller = stack.enter_context(DaebusCaller(SERVICE, valkey.url, timeout=STEP_S))
-        _request(caller)
-        _wrong_type(caller)
-        _stream(caller)
-        _broadcast(caller, valkey.url)
-        _many(caller)
-        _stop(service)
+        _step("A service", "a real process; this is all that it takes to start one")
+        with (
+            _service(valkey.url, folder) as service,
+            DaebusCaller(SERVICE, valkey.url, timeout=STEP_S) as caller,
+        ):
+            _request(caller)
+            _wrong_type(caller)
+            _stream(caller)
+            _broadcast(caller, valkey.url)
+            _many(caller)
+            _processes(caller)
+            _stop(service)
+        _send_order(valkey.url)
+        with (
+            _service(valkey.url, folder),
+            DaebusCaller(SERVICE, valkey.url, timeout=STEP_S) as caller,
+        ):
+            _see_order(caller)
     output.say("\nThe service and the server have ended; nothing is left behind.", "bold green")
     output.say("Its code: daebus/operate/demo_service.py. Next: daebus --help")
 
@@ -93,11 +103,7 @@ def _broadcast(caller: DaebusCaller, url: str) -> None:
         receivers = broadcast.send("demo.news", {"headline": "it works"})
     finally:
         broadcast.close()
-    deadline = Deadline.after(STEP_S)
-    # The listener runs in another thread of the service than the action that is asked here.
-    while not (heard := caller.call("headlines")):
-        if deadline.has_passed():
-            raise _failed("the service has heard nothing")
+    heard = _heard(caller, "headlines")
     _result(f"{output.count(receivers, 'receiver')}; the service has heard {output.as_json(heard)}")
 
 
@@ -117,6 +123,51 @@ def _many(caller: DaebusCaller) -> None:
         raise _failed(f"{CALLS - right} answers were wrong")
 
 
+def _processes(caller: DaebusCaller) -> None:
+    _step("Work that keeps a core busy", "in two processes of the service, beside its threads")
+    _code('@app.action("mine", workers="process")')
+    _code(
+        'futures = [caller.submit("mine", {"block": f"block {n}", "zeros": 4}) for n in range(8)]'
+    )
+    begin = perf_counter()
+    futures = [
+        caller.submit("mine", {"block": f"block {number}", "zeros": 4}) for number in range(8)
+    ]
+    thread_begin = perf_counter()
+    caller.call("add", {"a": 1, "b": 1})
+    thread_s = perf_counter() - thread_begin
+    found = [future.result() for future in futures]
+    _result(
+        f"{output.as_json(found)} in {perf_counter() - begin:.2f} s; meanwhile an action in a "
+        f"thread took {thread_s * 1000:.1f} ms"
+    )
+
+
+def _send_order(url: str) -> None:
+    _step("A message that waits", "a durable listener gets it, though the service is down now")
+    _code('@app.listen("demo.orders", durable=True)')
+    _code('broadcast.send("demo.orders", {"id": 7})')
+    broadcast = Broadcast(url)
+    try:
+        broadcast.send("demo.orders", {"id": 7})
+    finally:
+        broadcast.close()
+
+
+def _see_order(caller: DaebusCaller) -> None:
+    _result(f"the service was started again, and has the orders {_heard(caller, 'orders')}")
+
+
+def _heard(caller: DaebusCaller, action: str) -> list[object]:
+    """What a listener has heard, once that is anything: it runs in another thread."""
+    deadline = Deadline.after(STEP_S)
+    while not (heard := caller.call(action)):
+        if deadline.has_passed():
+            raise _failed("the service has heard nothing")
+    found: list[object] = heard
+    return found
+
+
 def _stop(service: subprocess.Popen[bytes]) -> None:
     _step("A stop", "SIGTERM lets the service finish what is in progress")
     service.terminate()
@@ -127,14 +178,23 @@ def _stop(service: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _service(url: str, log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _service(url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The service in a process of its own, ready; it is gone at the end."""
-    _step("A service", "a real process; this is all that it takes to start one")
+    log_path = folder / "service.log"
     arguments = ["run", "daebus.operate.demo_service:app", "--service", SERVICE]
     _code(f"daebus {' '.join(arguments)}")
-    with log_path.open("wb") as log:
+    with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "daebus", *arguments, "--url", url],
+            [
+                sys.executable,
+                "-m",
+                "daebus",
+                *arguments,
+                "--url",
+                url,
+                "--spool",
+                f"{folder}/spool",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

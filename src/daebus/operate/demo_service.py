@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from threading import Event
 
 from daebus import Daebus, response
 
-app = Daebus("demo")
+app = Daebus("demo", processes=2)
 
 _headlines: list[str] = []
+_orders: list[int] = []
 
 
 @app.action("add")
@@ -37,3 +39,24 @@ def on_news(news: dict[str, str]) -> None:
 def headlines() -> list[str]:
     """What was broadcast so far."""
     return _headlines
+
+
+@app.action("mine", workers="process")
+def mine(block: str, zeros: int) -> int:
+    """Keep a core busy: find a number that gives a hash with so many zeros in front."""
+    number = 0
+    while not sha256(f"{block}{number}".encode()).hexdigest().startswith("0" * zeros):
+        number += 1
+    return number
+
+
+@app.listen("demo.orders", durable=True)
+def on_order(order: dict[str, int]) -> None:
+    """Take what is broadcast, also while the service is down."""
+    _orders.append(order["id"])
+
+
+@app.action("orders")
+def orders() -> list[int]:
+    """Which orders came so far."""
+    return _orders
