@@ -227,6 +227,29 @@ def test_what_is_in_hand_at_a_stop_goes_to_another_replica_at_once(
     release.set()
 
 
+def test_what_a_replica_has_without_knowing_is_given_back_at_its_stop(
+    app: Serve, inbox: Inbox, service_name: str
+) -> None:
+    service, key = app(lease=60), inbox_key(service_name)
+
+    @service.action("work")
+    def work(number: int) -> None:
+        raise RuntimeError("not now")
+
+    service.start(service_name)
+    # As if the answer to its last read had been lost with a connection.
+    name = service.stats().replica_id
+    inbox.send({"number": 1})
+    eventually(lambda: inbox.pending == {"nobody": 1})
+    [entry] = inbox.server.xrange(key)
+    inbox.server.xclaim(key, service_name, name, 0, [entry[0]])
+
+    service.stop()
+
+    assert inbox.pending == {"nobody": 1}
+    assert inbox.consumers == ["nobody"]
+
+
 def test_an_idle_replica_that_stops_leaves_no_name(
     app: Serve, inbox: Inbox, service_name: str
 ) -> None:
