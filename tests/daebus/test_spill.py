@@ -205,22 +205,22 @@ def test_a_deadline_that_passed_on_disk_is_told(start: Start, gate: Gate) -> Non
 def test_what_waits_when_the_service_stops_is_handled_at_its_next_start_in_order(
     start: Start, broadcaster: Broadcast, channel: str
 ) -> None:
-    """Three stops: what was in memory and what was on disk stay in one order, and none is lost."""
+    """What was in memory and what was on disk stay in one order, and none is lost."""
     everything: list[int] = []
-    for run in range(4):
+    for run, handled in enumerate((0, 10, 900, 10, 3000)):
         with Gate() as gate:
             app, heard = one_after_the_other(channel, gate, max_backlog=300, grace=0.2)
-            gate.close(after=0 if run == 0 else 900)
+            gate.close(after=handled)
             start(app)
             if run == 0:
                 broadcaster.send(channel, -1)
                 eventually(lambda app=app: app.stats().in_progress == 1)
                 broadcaster.send_many(channel, range(3000))
                 eventually(lambda app=app: app.stats().spilled + app.stats().backlog == 3000)
-            eventually(lambda gate=gate: gate.is_waited_for())
-            if run == 3:
-                gate.open()
+            if run == 4:
                 eventually(lambda heard=heard: heard[-1:] == [2999])
+            else:
+                eventually(gate.is_waited_for)
             app.stop()
             everything += heard
 
@@ -335,6 +335,34 @@ def test_a_handler_that_was_async_handles_what_was_left(
 
     eventually(lambda: len(heard) == 989)
     assert began + heard == list(range(1000))
+
+
+def test_async_handlers_that_a_stop_cut_off_run_again_for_what_was_on_disk(
+    start: Start, broadcaster: Broadcast, channel: str
+) -> None:
+    finished, again = [], {}
+    before = Daebus("app", max_backlog=50, grace=0.2)
+
+    @before.listen(channel)
+    async def hang(number: int) -> None:
+        await asyncio.sleep(60 if number >= 500 else 0.01)
+        finished.append(number)
+
+    start(before)
+    broadcaster.send_many(channel, range(1000))
+    eventually(lambda: len(finished) == 500)
+    eventually(lambda: before.stats().in_progress == 50)
+    before.stop()
+    app = Daebus("app")
+
+    @app.listen(channel)
+    async def hear(number: int) -> None:
+        again[number] = request.delivery_count
+
+    start(app)
+
+    eventually(lambda: len(again) == 500)
+    assert again == {number: 2 if number < 550 else 1 for number in range(500, 1000)}
 
 
 def test_what_no_handler_takes_any_more_is_kept_among_the_dead_batches(
