@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from daebus import Daebus, DaebusCaller, request, response
+from daebus.service.cancellation import MAX_REMEMBERED, Cancellations
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 
@@ -253,8 +254,6 @@ def test_what_cannot_be_read_on_the_control_channel_is_counted(start: Start, url
 
 
 def test_the_memory_of_cancelled_requests_is_bounded() -> None:
-    from daebus.service.cancellation import MAX_REMEMBERED, Cancellations
-
     cancellations = Cancellations()
     for number in range(MAX_REMEMBERED + 500):
         cancellations.add(str(number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
@@ -41,12 +41,13 @@ class Replica:
 
 
 @pytest.fixture
-def three(start: Start, request: pytest.FixtureRequest) -> tuple[DaebusCaller, list[Replica]]:
+def three(start: Start) -> Iterator[tuple[DaebusCaller, list[Replica]]]:
     """Three replicas, and a caller that knows all of them."""
     replicas = [Replica(max_workers=1) for _ in range(3)]
     callers = [start(replica.app) for replica in replicas]
-    request.addfinalizer(lambda: [replica.released.set() for replica in replicas])
-    return callers[0], replicas
+    yield callers[0], replicas
+    for replica in replicas:
+        replica.released.set()
 
 
 def test_calls_are_shared_evenly(three: tuple[DaebusCaller, list[Replica]]) -> None:
