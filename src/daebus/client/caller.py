@@ -366,10 +366,9 @@ class DaebusCaller:
 
     def _seconds(self, action: str, timeout: float | None) -> float:
         timeout_s = self._timeout_s if timeout is None else self._own_seconds(timeout)
-        handled = shared.handled.get()
-        return (
-            timeout_s if handled is None else inherited_s(handled, self.service, action, timeout_s)
-        )
+        if (handled := shared.handled.get()) is None:
+            return timeout_s
+        return inherited_s(handled, self.service, action, timeout_s)
 
     def _connect(self, deadline: Deadline) -> tuple[Replies, Destination]:
         """Borrow the shared link and subscribe to the reply channel, or wait for that."""

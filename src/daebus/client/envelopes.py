@@ -65,7 +65,7 @@ class Envelopes:
 
 
 def inherited_s(handled: Handled, service: str, action: str, timeout_s: float) -> float:
-    """How long a call may take that a handler makes: no longer than that handler's own caller waits.
+    """How long a handler's call may take: no longer than the handler's own caller waits.
 
     Args:
         handled: the message that is being handled.
