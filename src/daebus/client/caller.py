@@ -14,19 +14,17 @@ from daebus import settings
 from daebus.bus import shared
 from daebus.bus.connection import check_url
 from daebus.bus.link import Link
-from daebus.channels import check_name, check_service_name
+from daebus.channels import check_service_name
 from daebus.client.calls import Call, FutureCall, MessageCall, StreamCall, WaitingCall
 from daebus.client.destinations import Destination
+from daebus.client.envelopes import Envelopes, inherited_s
 from daebus.client.replies import Replies, replies_of
 from daebus.deadline import Deadline
-from daebus.errors import CallTimeout, RemoteError, SettingsError
-from daebus.messages import MAX_MESSAGE_BYTES, RequestEnvelope, decode_payload, encode
+from daebus.errors import RemoteError, SettingsError
+from daebus.messages import MAX_MESSAGE_BYTES, decode_payload
 
 #: How long a call waits for its final reply by default, in seconds.
 TIMEOUT_S = 30.0
-
-#: Most names of actions that a caller remembers to be right.
-MAX_CHECKED = 1000
 
 C = TypeVar("C", bound=Call)
 
@@ -64,15 +62,13 @@ class DaebusCaller:
         self.service = check_service_name(service)
         self._url = check_url(url) if url is not None else None
         self._timeout_s = settings.seconds("timeout", timeout, TIMEOUT_S)
-        self._max_bytes = settings.whole_number(
-            "max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES
+        self._envelopes = Envelopes(
+            settings.whole_number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
         )
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._replies: Replies | None = None
         self._destination: Destination | None = None
-        #: Actions whose names have been looked at.
-        self._checked: set[str] = set()
 
     # --- the idiomatic calls ---
 
@@ -308,11 +304,11 @@ class DaebusCaller:
         replies = replies_of(link)
         destination = self._find_destination(replies)
         call = MessageCall(destination, action, replies.new_id(), replies)
-        expires_ms = None if expires is None else settings.seconds("expires", expires, 0) * 1000
-        envelope = self._envelope(action, payload, expires_ms, headers, idempotency_key)
+        expires_s = None if expires is None else settings.seconds("expires", expires, 0)
+        envelope = self._envelopes.make(action, payload, expires_s, headers, idempotency_key)
         if idempotency_key is not None:
             envelope.request_id = call.request_id  # Tells a redelivery from a repeat.
-        destination.send(call, encode(envelope, self._max_bytes))
+        destination.send(call, self._envelopes.encode(envelope))
         return call.wait(deadline, timeout_s)
 
     def send_to_service(self, payload: Any, action: str, timeout: float | None = None) -> int:
@@ -357,55 +353,22 @@ class DaebusCaller:
             replies, destination = self._connect(deadline)
             timeout_s = deadline.remaining_s()
         call = make(destination, action, replies.new_id(), replies)
-        envelope = self._envelope(action, payload, timeout_s * 1000, headers, idempotency_key)
+        envelope = self._envelopes.make(action, payload, timeout_s, headers, idempotency_key)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
         if call.is_stream:
             envelope.stream = True
-        replies.send(call, encode(envelope, self._max_bytes), destination, deadline)
+        replies.send(call, self._envelopes.encode(envelope), destination, deadline)
         return call, replies, deadline
-
-    def _envelope(
-        self,
-        action: str,
-        payload: Any,
-        timeout_ms: float | None,
-        headers: dict[str, str] | None,
-        idempotency_key: str | None,
-    ) -> RequestEnvelope:
-        if action not in self._checked:
-            check_name("action", action)
-            if len(self._checked) < MAX_CHECKED:
-                self._checked.add(action)
-        if idempotency_key is not None:
-            check_name("idempotency key", idempotency_key)
-        return RequestEnvelope(
-            action,
-            payload,
-            None,
-            None,
-            shared.home_service.get(),
-            timeout_ms,
-            headers,
-            idempotency_key,
-        )
 
     def _own_seconds(self, timeout: float | None) -> float:
         return self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
 
     def _seconds(self, action: str, timeout: float | None) -> float:
-        """How long to wait: no longer than the caller of the handler that makes this call.
-
-        Raises:
-            CallTimeout: that one has given up already.
-        """
         timeout_s = self._timeout_s if timeout is None else self._own_seconds(timeout)
-        handled = shared.handled.get()
-        if handled is None or (remaining_s := handled.remaining_s()) is None:
+        if (handled := shared.handled.get()) is None:
             return timeout_s
-        if remaining_s <= 0:
-            raise CallTimeout(self.service, action, 0.0)
-        return min(timeout_s, remaining_s)
+        return inherited_s(handled, self.service, action, timeout_s)
 
     def _connect(self, deadline: Deadline) -> tuple[Replies, Destination]:
         """Borrow the shared link and subscribe to the reply channel, or wait for that."""
