@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from daebus import Broadcast, Daebus, DaebusCaller, ServerUnavailable, broadcast
+from daebus.bus.dead_letters import DeadStream
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.mode import read_mode
 from daebus.bus.presence import find_replicas
@@ -27,7 +28,7 @@ def users(own_server: EmbeddedServer) -> Iterator[dict[str, str]]:
     rules = re.findall(
         r"^```text\n(ACL SETUSER .*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
-    assert len(rules) == 5
+    assert len(rules) == 6
     addresses = {}
     with redis.Redis.from_url(own_server.url) as admin:
         for rule in rules:
@@ -84,9 +85,13 @@ def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: Embed
         assert read_mode(inbox.link, Deadline.after(5), "ledger") is not None
         eventually(lambda: inbox.dead)
         eventually(lambda: inbox.waiting == 0)
+        dead = DeadStream(users["operator"], "ledger")
+        [letter] = dead.entries()
+        assert dead.retry(letter.entry)
+        eventually(lambda: inbox.waiting == 0 and inbox.dead)
         app.stop()
         assert app.stats().replica_id not in inbox.consumers
-    assert sorted(map(str, seen)) == ["0"] * 5 + ["1", "2", "shirt"]
+    assert sorted(map(str, seen)) == ["0"] * 10 + ["1", "2", "shirt"]
     assert set(app.stats().incidents) == {"dead_letter"}
 
 
@@ -127,6 +132,7 @@ REFUSED = {
         ("PSUBSCRIBE", "*"),
         ("SET", "daebus:{billing}:replica:1", "x"),
         ("DEL", "daebus:{billing}:replica:1"),
+        ("HGETALL", "daebus:{billing}:answer:key"),
         ("SCAN", "0"),
     ],
     "watcher": [
@@ -134,6 +140,12 @@ REFUSED = {
         ("SUBSCRIBE", "billing"),
         ("SET", "daebus:{billing}:replica:1", "x"),
         ("MGET", "another:key"),
+    ],
+    "operator": [
+        ("PUBLISH", "ledger", "{}"),
+        ("SUBSCRIBE", "ledger"),
+        ("XTRIM", "daebus:{ledger}:inbox", "MAXLEN", "0"),
+        ("XRANGE", "daebus:{billing}:dead", "-", "+"),
     ],
 }
 ALWAYS_REFUSED = [

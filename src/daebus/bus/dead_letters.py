@@ -127,7 +127,8 @@ class DeadStream:
 
     def _move(self, script: str, first: str, last: str) -> int:
         with self._server() as server:
-            return int(server.eval(script, 2, self._dead, self._inbox, first, last, str(AT_ONCE)))
+            run = server.register_script(script)
+            return int(run(keys=[self._dead, self._inbox], args=[first, last, AT_ONCE]))
 
     def _range(self, server: redis.Redis, first: str, last: str) -> list[DeadEntry]:
         found: Any = server.xrange(self._dead, first, last, count=AT_ONCE)
