@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
-from daebus import Daebus, InboxFull, ServerFull, SettingsError
+from daebus import Daebus, InboxFull, ServerFull, ServerUnavailable, SettingsError
 from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.mode import read_mode
+from daebus.deadline import Deadline
 from fixtures.inboxes import Inbox
 from fixtures.processes import Processes
 from fixtures.proxy import Proxy
@@ -141,3 +145,35 @@ def test_the_durability_of_the_server_is_read_and_told(
         with Inbox(server.url, service_name) as inbox:
             inbox.server.config_set("appendfsync", "always")
         serve(server.url, service_name, [], durability="power").stop()
+
+
+def test_a_message_counts_as_stored_when_a_replica_of_the_server_has_it(
+    tmp_path: Path, service_name: str
+) -> None:
+    with EmbeddedServer(tmp_path / "primary", port=0) as primary:
+        replica = EmbeddedServer(tmp_path / "replica")
+        replica.start()
+        address = urlsplit(primary.url)
+        with redis.Redis.from_url(replica.url) as client:
+            client.config_set("masterauth", address.password)
+            client.replicaof(address.hostname, address.port)
+        with Inbox(primary.url, service_name) as inbox:
+            eventually(lambda: inbox.server.info("replication")["connected_slaves"] == 1)
+            eventually(lambda: inbox.server.wait(1, 100) == 1)
+            seen: list[int] = []
+            app = serve(primary.url, service_name, seen, durability="replicas=1")
+            mode = read_mode(inbox.link, Deadline.after(5), service_name)
+            assert mode is not None
+            assert mode.replicas == 1
+
+            inbox.send({"number": 1}, replicas=1)
+            inbox.server.script_flush()
+            inbox.send({"number": 2}, replicas=1)
+            replica.stop()
+            with pytest.raises(ServerUnavailable, match="of 1 replicas: 0"):
+                inbox.send({"number": 3}, replicas=1)
+
+            eventually(lambda: seen == [1, 2, 3])
+            app.stop()
+            with pytest.raises(SettingsError, match="0 replicas connected"):
+                serve(primary.url, service_name, seen, durability="replicas=1")
