@@ -1,6 +1,6 @@
 """What waits on disk survives a stop and a kill -9, and a disk that refuses costs nothing accepted.
 
-The full figures (200,000 messages) are in docs/explanation/overload.md; here are smaller ones.
+With 20,000 messages; 200,000 behave the same, and take half a minute.
 """
 
 from __future__ import annotations

@@ -92,11 +92,7 @@ class Overflow:
         """
         self._waiting, self._waiting_bytes = self._spill.open_left()
         if self._waiting:
-            log.info(
-                "%d messages wait on disk since the last run",
-                self._waiting,
-                extra={"event": "spill.found"},
-            )
+            self._log.found(self._waiting)
             self._is_spilling = True
             self.mover.wake()
 
@@ -136,7 +132,6 @@ class Overflow:
             lost = self._spill.keep([*kept, *self._next]) if kept or self._next else []
             if self._tail and not self._spill.write(self._tail, is_last=True):
                 lost += self._tail
-        self._spill.close()
         if left > len(lost):
             log.info(
                 "%d messages wait on disk for the next start",
@@ -144,6 +139,10 @@ class Overflow:
                 extra={"event": "spill.left"},
             )
         return told + lost
+
+    def close(self) -> None:
+        """Free what is open on disk, once all runners have ended: they may share what was read."""
+        self._spill.close()
 
     @property
     def in_progress(self) -> int:
@@ -228,12 +227,13 @@ class Overflow:
         """Give the runner what waits, oldest first, as far as it has room; see `Mover`."""
         self._adapt_pause()
         while not self.mover.is_stopping:
-            if not self._next and self._spill.may_take() and self._read_next():
+            may_read = self._spill.may_take()
+            if not self._next and may_read and self._read_next():
                 continue
             with self._lock:
                 if self._next:
                     has_room = self._hand_on(self._next)
-                elif not self._spill.may_take():
+                elif not may_read:
                     has_room = False
                 elif self._is_written:
                     continue  # After the last look.

@@ -99,7 +99,10 @@ class Runners:
 
     def join(self, deadline: Deadline) -> list[Exchange]:
         """Finish what they have, and end; give what was not done in time."""
-        return [exchange for runner in self for exchange in runner.join(deadline)]
+        left = [exchange for runner in self for exchange in runner.join(deadline)]
+        for overflow in self._overflows.values():
+            overflow.close()
+        return left
 
     def __iter__(self) -> Iterator[Runner]:
         return iter(self._by_place.values())

@@ -23,6 +23,15 @@ class SpillLog:
         self._is_told = False
         self._told_at = -EVERY_S
 
+    def found(self, count: int) -> None:
+        """So many messages wait on disk since an earlier run."""
+        self._is_told = True
+        self._since = self._told_at = monotonic()
+        self._written = count
+        log.info(
+            "%d messages wait on disk since the last run", count, extra={"event": "spill.found"}
+        )
+
     def written(self, count: int, folder: Path) -> None:
         """So many messages more wait on disk."""
         now = monotonic()
