@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +176,23 @@ def test_a_message_runs_once(start: Start, delivery: str) -> None:
     assert shop.count == 1
 
 
+def test_a_message_that_fails_is_tried_again(start: Start) -> None:
+    app, runs = Daebus("app", delivery="stream", lease=0.5), []
+
+    @app.action("work")
+    def work() -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("not yet")
+        return len(runs)
+
+    caller = start(app)
+    caller.send_message("work", idempotency_key="once")
+
+    eventually(lambda: len(runs) == 2, timeout_s=20)
+    assert caller.call("work", idempotency_key="once") == 2
+
+
 def app_handled(shop: Shop) -> int:
     return shop.app.stats().handled
 
@@ -209,7 +227,7 @@ def test_a_key_that_is_no_text_is_refused(start: Start, shop: Shop) -> None:
         start(shop.app).call("buy", idempotency_key="")
 
 
-#: Dies in the middle of its first run.
+#: Dies, or is stopped, in the middle of its first run.
 DYING = """
 import os, sys
 from pathlib import Path
@@ -222,7 +240,7 @@ def work():
     with mark.open("a") as runs:
         runs.write("run ")
     if mark.read_text() == "run ":
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), int(sys.argv[4]))
     return mark.read_text()
 
 app.run(sys.argv[1])
@@ -234,7 +252,8 @@ def test_a_repeat_runs_at_once_when_the_first_replica_has_died(
 ) -> None:
     mark = str(tmp_path / "mark")
     for _ in range(2):
-        program = processes.python(DYING, service_name, "pubsub", mark, env={"DAEBUS_URL": url})
+        options = (service_name, "pubsub", mark, str(int(signal.SIGKILL)))
+        program = processes.python(DYING, *options, env={"DAEBUS_URL": url})
         program.wait_for("is ready at")
 
     with DaebusCaller(service_name, url, timeout=20) as caller:
@@ -244,12 +263,14 @@ def test_a_repeat_runs_at_once_when_the_first_replica_has_died(
         assert caller.call("work", idempotency_key="once", timeout=5) == "run run "
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_message_that_is_delivered_again_is_no_repeat(
-    url: str, service_name: str, processes: Processes, tmp_path: object
+    url: str, service_name: str, processes: Processes, tmp_path: object, number: int
 ) -> None:
     mark = str(tmp_path / "mark")
     for _ in range(2):
-        program = processes.python(DYING, service_name, "stream", mark, env={"DAEBUS_URL": url})
+        options = (service_name, "stream", mark, str(int(number)))
+        program = processes.python(DYING, *options, env={"DAEBUS_URL": url})
         program.wait_for("is ready at")
 
     with DaebusCaller(service_name, url, timeout=20) as caller:

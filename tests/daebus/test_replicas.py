@@ -14,6 +14,9 @@ import redis
 
 from daebus import Daebus, DaebusCaller, ServiceUnavailable
 from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.presence import Replica as Described
+from daebus.client import watch
+from daebus.client.replicas import LiveReplica, least_busy
 from fixtures.listening import Subscriber
 from fixtures.proxy import Proxy
 from fixtures.waiting import eventually
@@ -206,3 +209,39 @@ def test_a_replica_whose_connection_is_cut_keeps_its_calls(
 
             assert held.result(10) == "done"
         replica.app.stop()
+
+
+def test_what_others_have_waiting_counts_when_two_beats_say_so() -> None:
+    first, second = (LiveReplica.of("svc", name) for name in "ab")
+    second.calls["mine"] = None
+
+    def beat(replica: LiveReplica, **figures: int) -> None:
+        facts = {"service": "svc", "replica_id": "a", "host": "h", "pid": 1, "version": "0"}
+        replica.learn(Described(**facts, started_at=0.0, max_workers=2, **figures))
+
+    assert least_busy([first, second], 0) is first
+    beat(first, in_progress=2, backlog=50)
+    assert least_busy([first, second], 0) is first, "a burst that may be over"
+    beat(first, in_progress=2, backlog=40, spilled=10)
+    assert first.others == 50
+    assert least_busy([first, second], 0) is second
+    beat(first, in_progress=2)
+    assert least_busy([first, second], 0) is first
+    assert [least_busy([first, first, second], turn) for turn in range(2)] == [first, first]
+
+
+def test_what_is_known_is_forgotten_when_no_calls_are_made(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LINGER_S", 0.2)
+    replica = Replica()
+    caller = start(replica.app)
+    for number in range(2):
+        caller.call("work")
+        assert "daebus-watch" in names_of_threads()
+        eventually(lambda: "daebus-watch" not in names_of_threads())
+        assert replica.handled == number + 1
+
+
+def names_of_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}

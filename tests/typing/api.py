@@ -83,7 +83,8 @@ with DaebusCaller("typed", timeout=2.0) as caller:
     assert_type(caller, DaebusCaller)
     result = caller.call("add", {"a": 1})
     assert_type(caller.submit("add", {"a": 1}), Future[Any])
-    assert_type(caller.send_message("add", {"a": 1}), int)
+    assert_type(caller.send_message("add", {"a": 1}, expires=5.0, idempotency_key="k"), int)
+    assert_type(caller.cancel(caller.submit("add", idempotency_key="k")), bool)
     for part in caller.stream("add", {"a": 1}, headers={"trace": "1"}):
         print(part)
 

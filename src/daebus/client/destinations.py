@@ -38,6 +38,7 @@ class Destination:
         is_used: set by each call; the watch takes it back.
         last_used_at: when the watch saw that last.
         read_at: when the server was asked last.
+        lost_at: when a replica went away last.
     """
 
     def __init__(self, service: str, link: Link, directory: Directory) -> None:
@@ -46,6 +47,7 @@ class Destination:
         self.is_current = False
         self.is_used = False
         self.last_used_at = self.read_at = monotonic()
+        self.lost_at = float("-inf")
         self._link = link
         self._directory = directory
         self._turns = count()
@@ -97,6 +99,7 @@ class Destination:
     def drop(self, replica: LiveReplica) -> None:
         """Give no more calls to a replica, until the server says that it is back."""
         self.replicas = tuple(each for each in self.replicas if each is not replica)
+        self.lost_at = monotonic()
 
     def confirm_plain(self) -> None:
         """Somebody listens to the service's own channel: ask whether it is the only one.

@@ -31,6 +31,10 @@ DEAD_AFTER_S = 0.7
 #: What is known of a service is read again after so long, in seconds, while it is called.
 REFRESH_S = 1.0
 
+#: … and after so long while a replica that went away may be replaced, which is for so long.
+REFRESH_SOON_S = 0.2
+REPLACED_WITHIN_S = 5.0
+
 #: … and is forgotten when the service was not called for so long, in seconds.
 LINGER_S = 5.0
 
@@ -95,7 +99,8 @@ class Watch:
             if destination.is_used or replicas:
                 destination.is_used = False
                 destination.last_used_at = now
-                if now - destination.read_at > REFRESH_S:
+                is_soon = now - destination.lost_at < REPLACED_WITHIN_S
+                if now - destination.read_at > (REFRESH_SOON_S if is_soon else REFRESH_S):
                     destination.look()
             elif now - destination.last_used_at > LINGER_S:
                 destination.forget()

@@ -103,6 +103,7 @@ class Idempotency:
         self._outlet = outlet
         self._service = service
         self._replica_id = replica_id
+        self._is_stored = is_stored
         self._prefix = "" if is_stored else f"{replica_id}:"
         self._window_ms = int(window_s * 1000)
 
@@ -134,7 +135,7 @@ class Idempotency:
             ServerUnavailable: nor kept.
         """
         data = self._outlet.encode(envelope)
-        is_kept = not (isinstance(envelope, ErrorEnvelope) and envelope.code in UNHANDLED)
+        is_kept = not isinstance(envelope, ErrorEnvelope) or self._is_answer(request, envelope)
 
         def answer_waiting(waiting: Any) -> None:
             if isinstance(waiting, list):
@@ -143,6 +144,11 @@ class Idempotency:
 
         answer = data if is_kept else b""
         self._run(_END, request, answer_waiting, self._message(request), answer, self._window_ms)
+
+    def _is_answer(self, request: Request, error: ErrorEnvelope) -> bool:
+        """Whether an error is what repeats get: not if the request is to be tried again."""
+        is_tried_again = self._is_stored and request.reply_to is None
+        return error.code not in UNHANDLED and not is_tried_again
 
     def _ask(self, request: Request) -> Future[Any]:
         """Begin, or learn why not."""
