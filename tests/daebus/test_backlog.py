@@ -74,6 +74,7 @@ def test_a_dead_worker_is_replaced_and_its_message_answered(start: Start) -> Non
     app.action("id")(lambda: threading.get_ident())
     caller = start(app)
     worker = caller.call("id")
+    eventually(lambda: app.stats().in_progress == 0)  # While it sends, its connection would go.
 
     raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(worker), ctypes.py_object(SystemExit)
