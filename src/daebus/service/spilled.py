@@ -14,11 +14,15 @@ class Block:
     Args:
         count: how many.
         on_settled: called once, when none of them is needed on disk any more.
+        on_refused: called with the number of one that can never be handled, and why.
     """
 
-    def __init__(self, count: int, on_settled: Callable[[], None]) -> None:
+    def __init__(
+        self, count: int, on_settled: Callable[[], None], on_refused: Callable[[int, str], bool]
+    ) -> None:
         self._open = set(range(count))
         self._on_settled = on_settled
+        self._on_refused = on_refused
         self._lock = threading.Lock()
 
     def is_settled(self, number: int) -> bool:
@@ -34,6 +38,11 @@ class Block:
             if self._open:
                 return
         self._on_settled()
+
+    def refuse(self, number: int, reason: str) -> None:
+        """This one can never be handled; if it cannot be kept elsewhere, it stays."""
+        if not self.is_settled(number) and self._on_refused(number, reason):
+            self.settle(number)
 
 
 class Spilled:
@@ -64,7 +73,7 @@ class Spilled:
 
     def refused(self, reason: str) -> None:
         """See `Delivery`."""
-        self.finished(reason)
+        self._block.refuse(self._number, reason)
 
     def given_back(self) -> None:
         """See `Delivery`."""
