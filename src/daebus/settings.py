@@ -110,7 +110,7 @@ def state_folder() -> Path:
     try:
         return Path.home() / ".local" / "state" / "daebus"
     except RuntimeError as error:
-        raise SettingsError(f"no folder for files: {error}") from error
+        raise SettingsError("this user has no home folder to keep files in") from error
 
 
 def _setting(name: str, given: float | None, default: float) -> float | str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daebus import Broadcast, Daebus, DaebusCaller, Overloaded, SettingsError, request
+from daebus.service.context import current
 from fixtures.services import Gate
 from fixtures.waiting import eventually
 from turbo_queue import Queue
@@ -393,6 +394,35 @@ def test_what_no_handler_takes_any_more_is_kept_among_the_dead_batches(
     app, heard = one_after_the_other(channel, Gate())
     start(app)
     eventually(lambda: heard == list(range(1, 1000)))
+
+
+def test_what_its_runner_refuses_for_good_is_kept_among_the_dead_batches(
+    start: Start, broadcaster: Broadcast, channel: str, gate: Gate, own_spool: Path
+) -> None:
+    app, heard = Daebus("app", max_workers=1, max_backlog=10), []
+
+    @app.listen(channel)
+    def hear(number: int) -> None:
+        gate.pass_through()
+        if number == 500:  # As processes do with a message that kills each worker.
+            current.get().delivery.refused("every worker died of it")
+        heard.append(number)
+
+    start(app)
+    gate.close()
+    broadcaster.send_many(channel, range(1000))
+    eventually(lambda: app.stats().spilled >= 989)
+    gate.open()
+    eventually(lambda: heard == list(range(1000)))
+    eventually(lambda: app.stats().spilled == 0)
+
+    (folder,) = own_spool.glob("*/0/spill-thread-dead")
+    dead = Queue(folder, codec="msgpack").dead
+    (batch,) = dead
+    assert batch.reason == "every worker died of it"
+    ((message,),) = dead.events(batch.name)
+    assert b"500" in message
+    eventually(lambda: not list(own_spool.glob("*/0/spill-thread/*.db")))
 
 
 def test_a_service_that_never_overflows_makes_no_files(start: Start, own_spool: Path) -> None:

@@ -22,6 +22,7 @@ from fixtures import disks, services
 from fixtures.processes import Process, Processes
 from fixtures.services import Gate
 from fixtures.waiting import eventually
+from turbo_queue import Queue
 
 Start = Callable[[Daebus], DaebusCaller]
 
@@ -281,6 +282,8 @@ def test_damaged_files_are_set_aside_and_all_others_handled(
     batches = sorted(own_spool.glob("*/0/spill-thread/ready_*.db"))
     batches[1].write_bytes(batches[1].read_bytes()[:10_000])
     (batches[0].parent / "ready_nonsense").write_text("?")
+    with Queue(batches[0].parent).producer() as foreign:
+        foreign.put(1)
 
     app, heard = Daebus("app", max_workers=1), []
     app.listen(f"{service_name}.numbers")(heard.append)
@@ -292,7 +295,7 @@ def test_damaged_files_are_set_aside_and_all_others_handled(
     assert missing == list(range(missing[0], missing[0] + 250))
     eventually(lambda: app.stats().spilled == 0)
     bad = {path.name for path in own_spool.glob("*/0/spill-thread/bad/*")}
-    assert len(bad) == 4  # Each with its reason.
+    assert len(bad) == 6  # Each with its reason.
 
 
 def test_a_trickle_that_made_many_small_files_does_not_use_up_the_descriptors(

@@ -11,7 +11,7 @@ whole or not at all, so that a full disk never leaves a part of a block behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -227,17 +227,21 @@ class Spill:
     def _exchanges(self, batch: Batch) -> list[Exchange]:
         """The messages of a batch; those that no handler takes are set aside."""
         try:
-            messages = [message for block in batch for message in _messages(block)]
+            messages = _messages(batch)
         except BatchDamaged as error:
             batch.set_aside(error.reason)
             return []
         self._in_hand.add(batch)
-        block, exchanges, lost = Block(len(messages), partial(self._settled, batch)), [], {}
+        block = Block(
+            len(messages),
+            partial(self._settled, batch),
+            lambda number, reason: self._bury([_messages(batch)[number]], reason),
+        )
+        exchanges, lost = [], {}
         for number, data in enumerate(messages):
             try:
                 parcel = open_parcel(data)
-                spilled = Spilled(block, number, parcel, partial(self._bury, [data]))
-                exchange = self._unpack(parcel, spilled)
+                exchange = self._unpack(parcel, Spilled(block, number, parcel))
             except BadMessage as error:
                 lost[number], reason = data, error.reason
             else:
@@ -291,22 +295,27 @@ def _queue(path: Path, max_failures: int = _NEVER) -> Queue:
     )
 
 
-def _messages(block: Any) -> list[bytes]:
-    """The messages of a block.
+def _messages(blocks: Iterable[Any]) -> list[bytes]:
+    """The messages of blocks.
 
     Raises:
-        BatchDamaged: somebody else has put it there.
+        BatchDamaged: somebody else has put something there.
     """
-    if isinstance(block, list) and block and all(isinstance(each, bytes) for each in block):
-        return block
-    raise BatchDamaged("it holds no messages of a service")
+    messages = []
+    for block in blocks:
+        if not isinstance(block, list) or not all(isinstance(each, bytes) for each in block):
+            raise BatchDamaged("it holds something else than messages of a service")
+        messages += block
+    if not messages:
+        raise BatchDamaged("it holds no messages")
+    return messages
 
 
 def _sizes(block: Any) -> list[int]:
     try:
-        return list(map(len, _messages(block)))
+        return list(map(len, _messages([block])))
     except BatchDamaged:
-        return []
+        return []  # Set aside when its turn comes.
 
 
 def _first_block(exchanges: Collection[Exchange]) -> Iterator[Exchange]:

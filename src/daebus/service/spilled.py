@@ -14,11 +14,15 @@ class Block:
     Args:
         count: how many.
         on_settled: called once, when none of them is needed on disk any more.
+        on_refused: called with the number of one that can never be handled, and why.
     """
 
-    def __init__(self, count: int, on_settled: Callable[[], None]) -> None:
+    def __init__(
+        self, count: int, on_settled: Callable[[], None], on_refused: Callable[[int, str], bool]
+    ) -> None:
         self._open = set(range(count))
         self._on_settled = on_settled
+        self._on_refused = on_refused
         self._lock = threading.Lock()
 
     def is_settled(self, number: int) -> bool:
@@ -35,6 +39,11 @@ class Block:
                 return
         self._on_settled()
 
+    def refuse(self, number: int, reason: str) -> None:
+        """This one can never be handled; if it cannot be kept elsewhere, it stays."""
+        if not self.is_settled(number) and self._on_refused(number, reason):
+            self.settle(number)
+
 
 class Spilled:
     """The `Delivery` of one of them.
@@ -43,19 +52,15 @@ class Spilled:
         block: where it lies.
         number: which one it is there.
         parcel: what lies there.
-        bury: keeps it among the dead letters, with a reason; False when that is not possible now.
     """
 
-    __slots__ = ("_block", "_bury", "_is_given_back", "_number", "count", "message_id")
+    __slots__ = ("_block", "_is_given_back", "_number", "count", "message_id")
 
     #: It need not be kept by its runner, too: it is on disk until it is finished.
     is_stored = True
 
-    def __init__(
-        self, block: Block, number: int, parcel: Parcel, bury: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, block: Block, number: int, parcel: Parcel) -> None:
         self._block = block
-        self._bury = bury
         self._number = number
         self._is_given_back = False
         self.message_id = parcel.message_id or ""
@@ -68,8 +73,7 @@ class Spilled:
 
     def refused(self, reason: str) -> None:
         """See `Delivery`."""
-        if not (self._is_given_back or self.is_settled) and self._bury(reason):
-            self._block.settle(self._number)
+        self._block.refuse(self._number, reason)
 
     def given_back(self) -> None:
         """See `Delivery`."""
