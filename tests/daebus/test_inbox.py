@@ -193,9 +193,12 @@ def test_no_more_than_the_prefetch_is_held(app: Serve, inbox: Inbox, service_nam
 
     inbox.send_all({"number": number} for number in range(50))
 
-    eventually(lambda: sum(inbox.pending.values()) == 5)
-    assert service.stats().in_progress == 2
-    release.set()
+    try:
+        eventually(lambda: sum(inbox.pending.values()) == 5)
+        eventually(lambda: service.stats().in_progress == 2)
+        assert sum(inbox.pending.values()) == 5
+    finally:
+        release.set()
     eventually(lambda: inbox.waiting == 0)
 
 
@@ -301,6 +304,16 @@ def test_how_requests_reach_a_service_is_known_also_when_it_is_down(
     found = read_mode(inbox.link, Deadline.after(5), service_name)
     assert found is not None
     assert found.delivery == "pubsub"
+
+
+def test_messages_in_an_inbox_that_nobody_reads_are_told(
+    app: Serve, inbox: Inbox, service_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox.send_all({"number": number} for number in range(3))
+
+    app(delivery="pubsub").start(service_name)
+
+    assert "3 messages wait in the inbox" in caplog.text
 
 
 @pytest.mark.parametrize(

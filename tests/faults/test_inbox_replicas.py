@@ -81,12 +81,28 @@ def test_a_slow_handler_is_not_run_twice(
     url: str, service_name: str, inbox: Inbox, runs: Runs, processes: Processes, action: str
 ) -> None:
     for _ in range(2):
-        inboxes.replica(processes, url, service_name, runs, lease=0.6)
+        inboxes.replica(processes, url, service_name, runs, lease=0.6, prefetch=2)
 
-    inbox.send_all([{"number": number, "seconds": 2.5} for number in range(3)], action)
+    inbox.send_all([{"number": number, "seconds": 2.5} for number in range(4)], action)
 
     eventually(lambda: inbox.waiting == 0, 30)
-    assert runs.numbers() == {0: 1, 1: 1, 2: 1}
+    assert runs.numbers() == {0: 1, 1: 1, 2: 1, 3: 1}
+
+
+def test_a_lone_replica_that_was_stopped_runs_nothing_twice(
+    url: str, service_name: str, inbox: Inbox, runs: Runs, processes: Processes
+) -> None:
+    stopped = inboxes.replica(processes, url, service_name, runs, lease=0.5)
+    inbox.send_all([{"number": number, "seconds": 0.05} for number in range(100)])
+    eventually(lambda: len(runs.all()) > 5)
+
+    stopped.signal(signal.SIGSTOP)
+    eventually(lambda: inbox.oldest_idle_s > 1)
+    stopped.signal(signal.SIGCONT)
+
+    eventually(lambda: inbox.waiting == 0)
+    assert runs.numbers() == dict.fromkeys(range(100), 1)
+    assert {run.delivery_count for run in runs.all()} == {1}
 
 
 def test_a_replica_that_was_stopped_takes_nothing_back(

@@ -6,6 +6,7 @@ import hiredis
 
 from daebus.bus.commands import ServerReply
 from daebus.bus.link import Link
+from daebus.channels import inbox_key
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError
 
@@ -51,6 +52,15 @@ def subscribers(link: Link, channel: str, deadline: Deadline) -> int:
     except DaebusError:
         return 0
     return reply[1] if isinstance(reply, list) and isinstance(reply[1], int) else 0
+
+
+def forgotten(link: Link, service: str, deadline: Deadline) -> int:
+    """How many messages wait for a service in an inbox; 0 when the server does not tell."""
+    try:
+        reply = link.ask(deadline, b"XLEN", inbox_key(service).encode())
+    except DaebusError:
+        return 0
+    return reply if isinstance(reply, int) else 0
 
 
 def _config(link: Link, deadline: Deadline, name: bytes) -> bytes | None:

@@ -161,6 +161,8 @@ class Inbox:
         taken: list[Entry] = []
         block_s = min(self._beat_s, LONGEST_READ_S)
         if monotonic() >= self._look_at_s:
+            # First, so that it cannot take over what it has in hand itself, but was late to renew.
+            self._group.renew(self._holdings.ids(), self._lose)
             taken, has_more = self._group.take_over(
                 room,
                 suspects=0 if self._holdings.has_suspect() else 1,
@@ -184,11 +186,10 @@ class Inbox:
         if self._stopping.is_set():
             self._settlement.settle(delivery, Outcome.GIVEN_BACK, None)
             return
-        if entry.deliveries > self._settings.max_deliveries:
-            self._give_up(delivery)
-            return
         try:
-            if routes is None:
+            if entry.deliveries > self._settings.max_deliveries:
+                self._give_up(delivery)
+            elif routes is None:
                 age_s = self._age_s(entry)
                 self._intake.take_request(entry.data, self._service, delivery, age_s)
             elif entry.channel is not None and routes:

@@ -105,6 +105,14 @@ class Lifecycle:
             log.warning("%s", text, extra={"event": "server.setting"})
         if not self._parts.mode.has_inbox:
             announce(self._parts.link, deadline, service, self._parts.mode)
+            if (count := checkup.forgotten(self._parts.link, service, deadline)) > 0:
+                log.warning(
+                    "%d messages wait in the inbox of %r, which it has no more; handle them with "
+                    "delivery='stream' once",
+                    count,
+                    service,
+                    extra={"event": "inbox.forgotten"},
+                )
         if checkup.subscribers(self._parts.link, service, deadline):
             log.info(
                 "another replica serves %r: callers share their calls among them",
@@ -223,7 +231,8 @@ class Lifecycle:
         if self._cut:
             names = sorted({repr(exchange.route.name) for exchange in self._cut})
             log.warning(
-                "%d messages were cut off after %.1f s, their callers were told: %s",
+                "%d messages were cut off after %.1f s; their callers were told, or another "
+                "replica takes them: %s",
                 len(self._cut),
                 self._settings.grace_s,
                 ", ".join(names),
