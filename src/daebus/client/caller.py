@@ -224,11 +224,10 @@ class DaebusCaller:
                 if reply.final:
                     return
         finally:
-            # Nothing happens once the final reply has come.
-            replies.cancel(call.request_id)
+            replies.cancel(call.request_id)  # If the final reply has not come.
 
     def cancel(self, future: Future[Any]) -> bool:
-        """Tell the service that a result is not wanted any more; the same as `future.cancel()`.
+        """Cancel a submitted call, like `future.cancel()`: its result is not wanted any more.
 
         A request that was not started is dropped, an `async def` handler is cancelled, a worker
         process is ended. A thread cannot be stopped: it may look at `request.is_cancelled`.
@@ -382,8 +381,7 @@ class DaebusCaller:
 
     def _find_destination(self, replies: Replies) -> Destination:
         """What is known of the service on this link, kept for the next call."""
-        destination = replies.directory.destination(self.service)
-        self._destination = destination
+        self._destination = destination = replies.directory.destination(self.service)
         return destination
 
     def _borrowed_link(self) -> Link:
