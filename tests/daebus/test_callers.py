@@ -179,6 +179,7 @@ def test_a_request_whose_caller_gave_up_is_not_started(start: Start) -> None:
 
     with pytest.raises(TimeoutError):
         caller.call("run", timeout=0.2)
+    release.wait(0.05)  # The service counts from when it got the request.
     release.set()
     blocking.result(10)
 

@@ -229,7 +229,7 @@ def test_a_key_that_is_no_text_is_refused(start: Start, shop: Shop) -> None:
 
 #: Dies, or is stopped, in the middle of its first run.
 DYING = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from daebus import *
 app = Daebus("dying", delivery=sys.argv[2], lease=0.5)
@@ -241,6 +241,7 @@ def work():
         runs.write("run ")
     if mark.read_text() == "run ":
         os.kill(os.getpid(), int(sys.argv[4]))
+        time.sleep(1)  # A stop reaches this thread a moment later.
     return mark.read_text()
 
 app.run(sys.argv[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,7 +21,7 @@ from daebus.client.destinations import Destination
 from daebus.client.envelopes import Envelopes, inherited_s
 from daebus.client.replies import Replies, replies_of
 from daebus.deadline import Deadline
-from daebus.errors import RemoteError, SettingsError
+from daebus.errors import CallTimeout, RemoteError, SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES, decode_payload
 
 #: How long a call waits for its final reply by default, in seconds.
@@ -90,10 +91,9 @@ class DaebusCaller:
                 it, and does not start what nobody waits for any more. In a handler, no call waits
                 longer than the handler's own caller.
             headers: passed along as `request.headers`.
-            idempotency_key: a text that stands for what is to be done once. Within the service's
-                `deduplication` time a call with the same key gets the first one's result or error,
-                and the handler does not run again; while it still runs, the call waits for it. Use
-                it to repeat a call whose outcome is unknown.
+            idempotency_key: stands for what is to be done once, so that a call whose outcome is
+                unknown can be repeated. Within the service's `deduplication` time a call with the
+                same key gets the first one's result or error, and waits for it if need be.
 
         Returns:
             The payload of the final response.
@@ -119,12 +119,13 @@ class DaebusCaller:
         try:
             replies.link.read_until(call.is_done, deadline)
             reply = call.wait(deadline, timeout_s)
+        except CallTimeout:
+            replies.forget(call.request_id)  # The service knows the deadline by itself.
+            raise
         finally:
-            if not call.is_done():
-                if deadline.has_passed():  # Which the service knows by itself.
-                    replies.forget(call.request_id)
-                else:  # Ctrl-C came.
-                    replies.cancel(call.request_id)
+            if not call.is_done():  # Ctrl-C came.
+                replies.cancel(call.request_id)
+                replies.finish_cancelling()
         if reply.status == "error":
             raise call.error_of(reply)
         return decode_payload(reply.payload)
@@ -223,15 +224,13 @@ class DaebusCaller:
                 if reply.final:
                     return
         finally:
-            # Which does nothing once the final reply has come.
-            replies.cancel(call.request_id)
+            replies.cancel(call.request_id)  # If the final reply has not come.
 
     def cancel(self, future: Future[Any]) -> bool:
-        """Tell the service that the result of a submitted call is not wanted any more.
+        """Cancel a submitted call, like `future.cancel()`: its result is not wanted any more.
 
-        The same as `future.cancel()`. A request that was not started is dropped; an `async def`
-        handler is cancelled, a worker process is ended; a thread cannot be stopped: its handler
-        may look at `request.is_cancelled`, and what it returns is dropped.
+        A request that was not started is dropped, an `async def` handler is cancelled, a worker
+        process is ended. A thread cannot be stopped: it may look at `request.is_cancelled`.
 
         Args:
             future: what `submit` gave.
@@ -320,8 +319,10 @@ class DaebusCaller:
     def close(self) -> None:
         """Give the connection back; the last caller closes it. The next call connects again."""
         with self._lock:
-            link, self._link, self._replies = self._link, None, None
-            self._destination = None
+            link, replies = self._link, self._replies
+            self._link = self._replies = self._destination = None
+        if replies is not None:
+            replies.finish_cancelling()
         if link is not None:
             shared.give_back(link)
 
@@ -351,9 +352,9 @@ class DaebusCaller:
         replies, destination = self._replies, self._destination
         if replies is None or destination is None or not replies.is_ready:
             replies, destination = self._connect(deadline)
-            timeout_s = deadline.remaining_s()
         call = make(destination, action, replies.new_id(), replies)
-        envelope = self._envelopes.make(action, payload, timeout_s, headers, idempotency_key)
+        remaining_s = max(0.0, deadline.at_s - monotonic())
+        envelope = self._envelopes.make(action, payload, remaining_s, headers, idempotency_key)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
         if call.is_stream:
@@ -380,8 +381,7 @@ class DaebusCaller:
 
     def _find_destination(self, replies: Replies) -> Destination:
         """What is known of the service on this link, kept for the next call."""
-        destination = replies.directory.destination(self.service)
-        self._destination = destination
+        self._destination = destination = replies.directory.destination(self.service)
         return destination
 
     def _borrowed_link(self) -> Link:

@@ -6,7 +6,7 @@ import secrets
 import threading
 from itertools import count
 
-from daebus.bus.commands import Command, publish
+from daebus.bus.commands import Receivers, publish
 from daebus.bus.link import Link
 from daebus.channels import REPLY_PREFIX, control_channel
 from daebus.client.calls import Call, FutureCall
@@ -28,6 +28,10 @@ from daebus.logs import Incidents, get_logger
 from daebus.messages import MAX_MESSAGE_BYTES, ControlEnvelope, decode_reply, encode
 
 log = get_logger(__name__)
+
+#: Longest wait, in seconds, until the server has taken a cancel: as long as a link takes to be back
+#: whose receiving thread was interrupted.
+CANCEL_S = 0.5
 
 
 class Replies:
@@ -52,6 +56,7 @@ class Replies:
         self.directory.on_enter = self._watch.start
         self._subscribing = threading.Lock()
         self._is_subscribed = False
+        self._last_cancel: Receivers | None = None
 
     def ensure_subscribed(self, deadline: Deadline) -> None:
         """Subscribe to the reply channel, if that was not done yet.
@@ -125,9 +130,20 @@ class Replies:
         self.forget(request_id)
         notice = encode(ControlEnvelope(request_id), MAX_MESSAGE_BYTES)
         try:
-            self.link.send(_Cancel(publish(control_channel(call.service).encode(), notice)))
+            cancel = _Cancel(publish(control_channel(call.service).encode(), notice))
+            self.link.send(cancel)
+            self._last_cancel = cancel
         except DaebusError:
             pass  # The server takes nothing: the request's deadline ends it.
+
+    def finish_cancelling(self) -> None:
+        """Wait a moment until the server has what was cancelled: the connection may be closed."""
+        if (cancel := self._last_cancel) is not None and not self.link.is_reader():
+            try:
+                cancel.wait(CANCEL_S)
+            except DaebusError:
+                pass  # As above.
+            self._last_cancel = None
 
     @property
     def under_way(self) -> int:
@@ -188,7 +204,7 @@ class Replies:
                 call.give_up(ReplicaLost(call.service, call.action))
 
 
-class _Cancel(Command):
+class _Cancel(Receivers):
     """Tells a service that a request is not wanted any more; it may arrive twice."""
 
     __slots__ = ()
