@@ -8,7 +8,6 @@ entries cannot take them back. Entries that failed, or were given back, belong t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
@@ -18,10 +17,10 @@ import hiredis
 from daebus.bus import inbox_scripts as scripts
 from daebus.bus.commands import Awaited, Command, ServerReply, pack
 from daebus.bus.link import Link
-from daebus.bus.script import Script, ScriptCall
+from daebus.bus.script import AwaitedScript, Script, ScriptCall
 from daebus.channels import dead_key, inbox_key
 from daebus.deadline import Deadline
-from daebus.errors import CallTimeout, DaebusError, ServerUnavailable
+from daebus.errors import DaebusError, ServerUnavailable
 
 #: The consumer of the entries that no replica has.
 NOBODY = "nobody"
@@ -153,7 +152,8 @@ class Group:
             CallTimeout: it did not answer in time.
         """
         arguments = (*self._me, self._lease_ms, count, suspects, suspect_at, NOBODY)
-        call = _Call(self._link, scripts.TAKE_OVER, scripts.TAKE_OVER.call([self._key], *arguments))
+        data = scripts.TAKE_OVER.call([self._key], *arguments)
+        call = AwaitedScript(self._link, scripts.TAKE_OVER, data)
         self._link.send(call)
         reply = call.wait(deadline)
         if isinstance(reply, hiredis.ReplyError):
@@ -206,7 +206,7 @@ class Group:
             CallTimeout: the server did not answer in time.
         """
         data = scripts.LEAVE.call([self._key], *self._me, NOBODY, self._lease_ms)
-        call = _Call(self._link, scripts.LEAVE, data)
+        call = AwaitedScript(self._link, scripts.LEAVE, data)
         self._link.send(call)
         call.wait(deadline)
 
@@ -234,34 +234,6 @@ def _entry(entry_id: bytes, fields: list[bytes], count: int = 1, is_suspect: int
         count,
         bool(is_suspect),
     )
-
-
-class _Call(ScriptCall):
-    """A script whose answer is waited for."""
-
-    __slots__ = ("_done", "_error", "_reply")
-
-    def __init__(self, link: Link, script: Script, data: bytes) -> None:
-        super().__init__(link, script, data)
-        self._done = threading.Event()
-        self._reply: ServerReply = None
-        self._error: DaebusError | None = None
-
-    def take(self, reply: ServerReply) -> None:
-        self._reply = reply
-        self._done.set()
-
-    def fail(self, error: DaebusError) -> None:
-        self._error = error
-        self._done.set()
-
-    def wait(self, deadline: Deadline) -> ServerReply:
-        timeout_s = deadline.remaining_s()
-        if not self._done.wait(timeout_s):
-            raise CallTimeout("the server", "a script", timeout_s)
-        if self._error is not None:
-            raise self._error
-        return self._reply
 
 
 class _Read(Awaited):

@@ -7,7 +7,6 @@ it are the server's: the clocks of the replicas' machines do not matter.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,6 +14,7 @@ import hiredis
 
 from daebus.bus.commands import ServerReply
 from daebus.bus.link import Link
+from daebus.bus.script import AwaitedScript, Script
 from daebus.channels import task_key
 from daebus.deadline import Deadline
 from daebus.errors import ServerUnavailable
@@ -62,9 +62,9 @@ class TaskLease:
 
     def __init__(self, link: Link, service: str, task: str, owner: str, lease_s: float) -> None:
         self._link = link
-        self._key = task_key(service, task).encode()
-        self._owner = owner.encode()
-        self._lease_us = b"%d" % int(lease_s * 1e6)
+        self._key = task_key(service, task)
+        self._owner = owner
+        self._lease_us = int(lease_s * 1e6)
 
     def claim(
         self,
@@ -88,8 +88,8 @@ class TaskLease:
             ServerUnavailable: the server cannot be reached, or refuses; nobody knows the answer.
             CallTimeout: it did not answer in time.
         """
-        flags = b"%d" % may_overlap, b"%d" % is_missed
-        times = b"%d" % interval_us, b"%d" % due_us
+        flags = int(may_overlap), int(is_missed)
+        times = interval_us, due_us
         reply = self._run(_CLAIM, deadline, self._owner, self._lease_us, *times, *flags)
         if isinstance(reply, list) and isinstance(reply[0], int) and isinstance(reply[1], int):
             return Answer(Verdict(reply[0]), reply[1])
@@ -102,7 +102,7 @@ class TaskLease:
             ServerUnavailable: the server cannot be reached, or refuses.
             CallTimeout: it did not answer in time.
         """
-        return self._run(_RENEW, deadline, self._owner, b"%d" % token, self._lease_us) == 1
+        return self._run(_RENEW, deadline, self._owner, token, self._lease_us) == 1
 
     def finish(self, token: int, duration_s: float, error: str | None, deadline: Deadline) -> bool:
         """Say that the run has ended; False when another one has begun meanwhile.
@@ -111,32 +111,25 @@ class TaskLease:
             ServerUnavailable: the server cannot be reached, or refuses.
             CallTimeout: it did not answer in time.
         """
-        duration_us, text = b"%d" % int(duration_s * 1e6), (error or "").encode()
-        run = self._owner, b"%d" % token
+        duration_us, text = int(duration_s * 1e6), (error or "").encode(errors="replace")
+        run = self._owner, token
         return self._run(_FINISH, deadline, *run, duration_us, text) == 1
 
-    def _run(self, script: _Script, deadline: Deadline, *arguments: bytes) -> ServerReply:
+    def _run(
+        self, script: Script, deadline: Deadline, *arguments: str | bytes | int
+    ) -> ServerReply:
         self._link.ensure_up(deadline)
-        command = b"EVALSHA", script.sha, b"1", self._key, *arguments
-        reply = self._link.ask(deadline, *command)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._link.ask(deadline, b"SCRIPT", b"LOAD", script.text)
-            reply = self._link.ask(deadline, *command)
+        self._link.load(script)
+        call = AwaitedScript(self._link, script, script.call([self._key], *arguments))
+        self._link.send(call)
+        reply = call.wait(deadline)
         if isinstance(reply, hiredis.ReplyError):
             raise ServerUnavailable(self._link.address, f"it refused: {reply}")
         return reply
 
 
-class _Script:
-    """A Lua script, and the name that the server knows it by (SCRIPT LOAD)."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text.encode()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
-
-
 # Lua's numbers hold microseconds exactly until the year 2255, but `tostring` shortens them.
-_CLAIM = _Script(
+_CLAIM = Script(
     f"""
 local key, owner, lease = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local interval, slot = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -170,7 +163,7 @@ local state = redis.call('HMGET', KEYS[1], 'owner', 'token')
 if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return 0 end
 """
 
-_RENEW = _Script(
+_RENEW = Script(
     f"""{_IS_MINE}
 local time = redis.call('TIME')
 local to = time[1] * 1000000 + time[2] + ARGV[3]
@@ -179,7 +172,7 @@ return 1
 """
 )
 
-_FINISH = _Script(
+_FINISH = Script(
     f"""{_IS_MINE}
 redis.call('HSET', KEYS[1], 'until', '0', 'duration', ARGV[3], 'error', ARGV[4])
 return 1

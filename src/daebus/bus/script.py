@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import Protocol
 
 import hiredis
 
 from daebus.bus.commands import Command, ServerReply, pack
-from daebus.errors import DaebusError
+from daebus.deadline import Deadline
+from daebus.errors import CallTimeout, DaebusError
 
 
 class Script:
@@ -74,3 +76,39 @@ class ScriptCall(Command):
         except DaebusError:
             return False  # As much as memory may hold waits already.
         return True
+
+
+class AwaitedScript(ScriptCall):
+    """A script whose answer is waited for."""
+
+    __slots__ = ("_done", "_error", "_reply")
+
+    def __init__(self, link: Sender, script: Script, data: bytes) -> None:
+        super().__init__(link, script, data)
+        self._done = threading.Event()
+        self._reply: ServerReply = None
+        self._error: DaebusError | None = None
+
+    def take(self, reply: ServerReply) -> None:
+        """See `ScriptCall`."""
+        self._reply = reply
+        self._done.set()
+
+    def fail(self, error: DaebusError) -> None:
+        """See `Command`."""
+        self._error = error
+        self._done.set()
+
+    def wait(self, deadline: Deadline) -> ServerReply:
+        """Wait for the answer; an error of the server comes back as a value.
+
+        Raises:
+            ServerUnavailable: the connection was lost before it came.
+            CallTimeout: it did not come in time.
+        """
+        timeout_s = deadline.remaining_s()
+        if not self._done.wait(timeout_s):
+            raise CallTimeout("the server", "a script", timeout_s)
+        if self._error is not None:
+            raise self._error
+        return self._reply
