@@ -15,6 +15,7 @@ from daebus import settings
 from daebus.bus import shared
 from daebus.bus.connection import check_url
 from daebus.bus.link import Link
+from daebus.bus.shared import handled
 from daebus.channels import check_service_name
 from daebus.client.calls import Call, FutureCall, MessageCall, StreamCall, WaitingCall
 from daebus.client.destinations import Destination
@@ -70,8 +71,6 @@ class DaebusCaller:
         self._link: Link | None = None
         self._replies: Replies | None = None
         self._destination: Destination | None = None
-
-    # --- the idiomatic calls ---
 
     def call(
         self,
@@ -353,7 +352,7 @@ class DaebusCaller:
         if replies is None or destination is None or not replies.is_ready:
             replies, destination = self._connect(deadline)
         call = make(destination, action, replies.new_id(), replies)
-        remaining_s = max(0.0, deadline.at_s - monotonic())
+        remaining_s = deadline.at_s - monotonic()
         envelope = self._envelopes.make(action, payload, remaining_s, headers, idempotency_key)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
@@ -367,9 +366,10 @@ class DaebusCaller:
 
     def _seconds(self, action: str, timeout: float | None) -> float:
         timeout_s = self._timeout_s if timeout is None else self._own_seconds(timeout)
-        if (handled := shared.handled.get()) is None:
+        message = handled.get()
+        if message is None:
             return timeout_s
-        return inherited_s(handled, self.service, action, timeout_s)
+        return inherited_s(message, self.service, action, timeout_s)
 
     def _connect(self, deadline: Deadline) -> tuple[Replies, Destination]:
         """Borrow the shared link and subscribe to the reply channel, or wait for that."""
