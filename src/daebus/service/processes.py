@@ -11,9 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
-from multiprocessing.reduction import ForkingPickler
 from time import monotonic
 from typing import Any
 
@@ -25,14 +23,14 @@ from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Tally, refuse
 from daebus.service.parcels import open_parcel, pack, unpack
-from daebus.service.registry import PROCESS, Function, Registry, where
+from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
 from daebus.service.spool import Spool
+from daebus.service.worker_handlers import check_importable, for_workers
 from daebus.service.worker_process import (
     BURY,
     DROP,
-    KEEP,
     RUN,
     Finished,
     Handled,
@@ -142,9 +140,9 @@ class Processes:
             SettingsError: there is no folder for the queue.
             RegistrationError: a process cannot have the handlers, or ends before it is ready.
         """
-        settings, registry = self._settings, _for_workers(self._registry)
+        settings, registry = self._settings, for_workers(self._registry)
         if settings.start_method != "fork":
-            _check_importable(registry)
+            check_importable(registry)
         self._queue = self._open_queue()
         setup = Setup(
             self._service,
@@ -290,8 +288,6 @@ class Processes:
             except BadMessage as error:
                 return BURY + error.reason.encode()
         with self._changed:
-            if self._is_cut:
-                return KEEP
             reason = self._given_up.get(note.key)
             if reason is not None:
                 return BURY + reason.encode()
@@ -521,48 +517,3 @@ def _shown_level() -> int | None:
     """The level of the records that this process shows; None if it shows none."""
     shown = logging.getLogger("daebus")
     return shown.getEffectiveLevel() if shown.hasHandlers() else None
-
-
-def _for_workers(registry: Registry) -> Registry:
-    """The handlers of worker processes; the parent keeps their time limits.
-
-    The other listeners are only counted: a listener's key is its number among all.
-    """
-    return Registry(
-        actions={
-            name: replace(action, timeout_s=None)
-            for name, action in registry.actions.items()
-            if action.workers == PROCESS
-        },
-        listeners=[
-            replace(listener, timeout_s=None)
-            if listener.workers == PROCESS
-            else replace(listener, function=_elsewhere)
-            for listener in registry.listeners
-        ],
-        on_worker_start=registry.on_worker_start,
-    )
-
-
-def _elsewhere() -> None:
-    """Stands for a listener that runs in the service's own process."""
-
-
-def _check_importable(registry: Registry) -> None:
-    """Refuse handlers that cannot be sent to a process that imports the program anew.
-
-    Raises:
-        RegistrationError: a handler is not a function at the top level of a module.
-    """
-    functions: list[Function] = [action.function for action in registry.actions.values()]
-    functions += [listener.function for listener in registry.listeners]
-    for function in [*functions, *registry.on_worker_start]:
-        try:
-            ForkingPickler.dumps(function)
-        except Exception as error:
-            # Whatever a user's object raises when it is pickled.
-            raise RegistrationError(
-                f"{where(function)} cannot be sent to a worker process ({error}). Where processes "
-                f"are started by 'spawn' or 'forkserver', a handler with workers='process' must be "
-                f"a function at the top level of a module, or use start_method='fork'"
-            ) from error
