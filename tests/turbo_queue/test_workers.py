@@ -208,7 +208,7 @@ def test_a_program_that_a_worker_starts_can_be_terminated(start: Start) -> None:
 
 
 def test_a_child_that_a_worker_left_does_not_hide_its_end(start: Start) -> None:
-    group, notes = start(worker_programs.fork_a_child, count=1)
+    _, notes = start(worker_programs.fork_a_child, count=1)
     eventually(lambda: notes.messages, timeout_s=20)
     worker = notes.messages[0][0]
     began = monotonic()

@@ -13,10 +13,9 @@ import uuid
 from collections.abc import Callable
 from itertools import count
 from time import monotonic
-from typing import Any
 
 from daebus.deadline import Deadline
-from daebus.errors import BadMessage, Code, RegistrationError, SettingsError
+from daebus.errors import BadMessage, Code, RegistrationError
 from daebus.logs import Incidents, get_logger
 from daebus.service.backlog import Backlog
 from daebus.service.configuration import ServiceSettings
@@ -27,6 +26,7 @@ from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
 from daebus.service.spool import Spool
+from daebus.service.work_queue import keep, open_queue
 from daebus.service.worker_handlers import check_importable, for_workers
 from daebus.service.worker_process import (
     BURY,
@@ -42,7 +42,6 @@ from daebus.service.worker_process import (
 )
 from turbo_queue import FolderFailed, Producer, Queue, TurboQueueError
 from turbo_queue.errors import WorkerFailed
-from turbo_queue.settings import LARGEST_EVENT_BYTES
 from turbo_queue.workers import Worker, WorkerGroup
 
 log = get_logger(__name__)
@@ -50,12 +49,6 @@ log = get_logger(__name__)
 #: Messages in the queue for each worker, the one that it handles counted: enough that it need not
 #: wait for the next, few enough that an overload waits where its policy is (memory, or the spill).
 WINDOW = 3
-
-#: The queue itself buries nothing: it counts, this process decides.
-NEVER = 1_000_000
-
-#: The folder of the queue, within the replica's.
-FOLDER = "work"
 
 #: How often a start that waits for its workers looks whether it is still wanted, in seconds.
 START_LOOK_S = 0.1
@@ -143,7 +136,7 @@ class Processes:
         settings, registry = self._settings, for_workers(self._registry)
         if settings.start_method != "fork":
             check_importable(registry)
-        self._queue = self._open_queue()
+        self._queue, self._producer = open_queue(self._open_spool, settings.max_message_bytes)
         setup = Setup(
             self._service,
             self._url,
@@ -425,35 +418,6 @@ class Processes:
 
     # --- the queue ---
 
-    def _open_queue(self) -> Queue:
-        """The queue, with what an earlier run of this or a dead replica left in it."""
-        try:
-            spool = self._open_spool()
-            queue = self._queue_in(spool.path)
-            queue.reopen()
-            self._producer = queue.producer()
-            queue.recover()
-            for folder in spool.adopt():
-                if (folder / FOLDER).is_dir():
-                    _move_all(self._queue_in(folder), self._producer)
-        except (OSError, SettingsError) as error:
-            raise SettingsError(
-                f"handlers with workers='process' need a folder for their messages, and there is "
-                f"none: {error}. Name another place with spool=... or DAEBUS_SPOOL"
-            ) from error
-        return queue
-
-    def _queue_in(self, folder: Any) -> Queue:
-        return Queue(
-            folder / FOLDER,
-            codec="raw",
-            # One message, one batch: they are spread evenly, and each fails for itself.
-            max_events_per_file=1,
-            # A request's id may be in a parcel twice more.
-            max_event_bytes=min(3 * self._settings.max_message_bytes + 65_536, LARGEST_EVENT_BYTES),
-            max_failures=NEVER,
-        )
-
     def _close_queue(self) -> None:
         """Wake the workers that wait for a message, so that they see the stop."""
         try:
@@ -467,25 +431,11 @@ class Processes:
             task.key: task.exchange.request.reply_to is None and task.exchange.delivery is None
             for task in cut
         }
-        self._queue.reopen()
-        self._queue.recover()
-        with self._queue.consumer(stop_when_empty=True) as consumer:
-            for batch in list(consumer.batches()):
-                for data in batch:
-                    if is_wanted.get(open_parcel(data).key or "", True):
-                        # Anew: that its worker was killed now is not its failure.
-                        self._producer.put(data)
-                batch.acknowledge()
-
-
-def _move_all(queue: Queue, producer: Producer) -> None:
-    """Take over the messages of a replica that has died."""
-    queue.reopen()
-    with queue.consumer(stop_when_empty=True) as consumer:
-        for batch in consumer.batches():
-            for data in batch:
-                producer.put(data)
-            batch.acknowledge()
+        try:
+            keep(self._queue, self._producer, lambda key: is_wanted.get(key, True))
+        except (TurboQueueError, BadMessage) as error:
+            # Callers are to be told all the same.
+            log.error("what was cut off stays in the queue: %s", error)
 
 
 def _limit_at(exchange: Exchange) -> float | None:
