@@ -258,6 +258,32 @@ def test_what_a_killed_service_left_is_handled_at_the_next_start(
     eventually(lambda: not list(queue.peek()))
 
 
+def test_what_a_dead_replica_left_is_handled_by_another(
+    url: str,
+    service_name: str,
+    processes: Processes,
+    broadcaster: Broadcast,
+    spool: Path,
+    tmp_path: Path,
+) -> None:
+    replicas = [start_program(processes, service_name, url) for _ in range(2)]
+    note = tmp_path / "note"
+    for number in range(4):
+        broadcaster.send("slow_notes", {"path": str(note), "seconds": 0.5, "text": number})
+    (folder,) = spool.glob(f"{service_name}-*")
+    queues = [Queue(folder / number / "work", codec="raw") for number in ("0", "1")]
+    eventually(lambda: [queue.stats().chosen.batches for queue in queues] == [2, 2])
+
+    for replica in replicas:
+        replica.kill()
+        replica.wait()
+    start_program(processes, service_name, url)
+
+    # Each replica had each message, as a listener of its own.
+    eventually(lambda: note.exists() and sorted(note.read_text().split()) == list("00112233"))
+    assert not list(queues[1].peek())
+
+
 def test_the_log_says_which_worker_died_of_what_and_where(
     url: str, service_name: str, processes: Processes
 ) -> None:
