@@ -19,8 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, NoReturn, Protocol
-from weakref import WeakSet
+from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -131,22 +130,11 @@ def _end_when_cut(lifeline: Connection) -> None:
 # --- what a fork must not inherit ---
 
 
-class _Group(Protocol):
-    def after_fork(self) -> None:
-        """Forget what is the parent's. Called in the child."""
-
-
 #: Held while a worker is being started: another thread's fork waits until all ends are noted.
 _starting = threading.RLock()
 
 _of_parents: set[Connection] = set()
 _of_worker: list[Connection] = []
-_groups: WeakSet[_Group] = WeakSet()
-
-
-def watch(group: _Group) -> None:
-    """Tell a group when it finds itself in a child of `fork`."""
-    _groups.add(group)
 
 
 @contextmanager
@@ -180,8 +168,6 @@ def _after_fork() -> None:
     global _starting  # noqa: PLW0603 - the parent's is held
     _starting = threading.RLock()
     close(*_of_parents)
-    for group in list(_groups):
-        group.after_fork()
     if _of_worker:
         # A worker's own child: its signals are its own business again.
         for end in _of_worker:

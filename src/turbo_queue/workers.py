@@ -140,7 +140,6 @@ class WorkerGroup:
             target=self._watch, name=f"turbo-queue-{name}s", daemon=True
         )
         self._at_exit: AtExit | None = None
-        worker_ends.watch(self)
 
     def start(self) -> None:
         """Start the workers, and the thread that watches them.
@@ -209,12 +208,6 @@ class WorkerGroup:
         if self._at_exit is not None:
             self._at_exit.cancel()
             self._at_exit = None
-
-    def after_fork(self) -> None:
-        """In a child of `fork`: these workers are the parent's, not to be killed from here."""
-        self._workers.clear()
-        self._to_replace.clear()
-        self._is_stopping = True
 
     # --- the thread that watches, and the start before it ---
 

@@ -34,9 +34,15 @@ def make_app(**settings: object) -> Daebus:
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_a_handler_has_in_a_process_all_that_it_has_in_a_thread(
-    start: Start, url: str, service_name: str, start_method: str
+    start: Start,
+    url: str,
+    service_name: str,
+    start_method: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    app = make_app(start_method=start_method)
+    app = make_app(start_method=start_method, url=url)
+    # A caller or `broadcast` in a handler goes to the server of its service.
+    monkeypatch.delenv("DAEBUS_URL")
     app.on_worker_start(process_handlers.load)
     caller = start(app)
 
@@ -50,7 +56,8 @@ def test_a_handler_has_in_a_process_all_that_it_has_in_a_thread(
 
     assert os.getpid() not in {pid, heard}
     left = found.pop("left")
-    assert found == {"heard": 1, "answer": {"n": 1}, "action": "use_everything"}
+    answer = [service_name, os.getpid()]
+    assert found == {"heard": 1, "answer": answer, "action": "use_everything"}
     assert 0 < left <= 10
     assert list(caller.stream("count_to", {"number": 3})) == [0, 1, 2, "done"]
     assert caller.call("add", {"a": 1, "b": 2}) == 3

@@ -100,3 +100,18 @@ def test_a_batch_in_another_state_is_not_dead(queue: Queue) -> None:
 
     with pytest.raises(BatchNotFound):
         queue.dead.retry(files(queue)[0].name)
+
+
+def test_a_consumer_may_bury_a_batch_at_once(queue: Queue) -> None:
+    fill_in_batches(queue, [1, 2], [3])
+    with queue.consumer() as consumer:
+        batch = consumer.take()
+        batch.bury("nobody can read it")
+
+        assert not batch.is_held
+        assert list(consumer.take()) == [3]
+
+    (dead,) = queue.dead
+    assert (dead.reason, dead.failures, dead.events) == ("nobody can read it", 1, 2)
+    queue.dead.retry(dead.name)
+    assert drain(queue) == [1, 2, 3]

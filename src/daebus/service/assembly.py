@@ -117,6 +117,7 @@ class Assembly:
                 routes=routes,
                 outlet=outlet,
                 incidents=incidents,
+                cancellations=cancellations,
                 spool=self.spool,
                 is_wanted=is_running,
             )

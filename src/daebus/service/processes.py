@@ -11,28 +11,27 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
-from multiprocessing.reduction import ForkingPickler
 from time import monotonic
-from typing import Any
 
 from daebus.deadline import Deadline
-from daebus.errors import BadMessage, Code, RegistrationError, SettingsError
+from daebus.errors import BadMessage, Code, RegistrationError
 from daebus.logs import Incidents, get_logger
 from daebus.service.backlog import Backlog
+from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Tally, refuse
 from daebus.service.parcels import open_parcel, pack, unpack
-from daebus.service.registry import PROCESS, Function, Registry, where
+from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
 from daebus.service.spool import Spool
+from daebus.service.work_queue import keep, open_queue
+from daebus.service.worker_handlers import check_importable, for_workers
 from daebus.service.worker_process import (
     BURY,
     DROP,
-    KEEP,
     RUN,
     Finished,
     Handled,
@@ -44,7 +43,6 @@ from daebus.service.worker_process import (
 )
 from turbo_queue import FolderFailed, Producer, Queue, TurboQueueError
 from turbo_queue.errors import WorkerFailed
-from turbo_queue.settings import LARGEST_EVENT_BYTES
 from turbo_queue.workers import Worker, WorkerGroup
 
 log = get_logger(__name__)
@@ -52,12 +50,6 @@ log = get_logger(__name__)
 #: Messages in the queue for each worker, the one that it handles counted: enough that it need not
 #: wait for the next, few enough that an overload waits where its policy is (memory, or the spill).
 WINDOW = 3
-
-#: The queue itself buries nothing: it counts, this process decides.
-NEVER = 1_000_000
-
-#: The folder of the queue, within the replica's.
-FOLDER = "work"
 
 #: How often a start that waits for its workers looks whether it is still wanted, in seconds.
 START_LOOK_S = 0.1
@@ -89,6 +81,7 @@ class Processes:
         routes: the same, as messages find them.
         outlet: where answers to messages of an earlier run leave.
         incidents: where what goes wrong is counted.
+        cancellations: the requests that are not to be started any more.
         spool: the replica's folder.
         is_wanted: tells whether nobody has asked to stop.
     """
@@ -104,6 +97,7 @@ class Processes:
         routes: Routes,
         outlet: Outlet,
         incidents: Incidents,
+        cancellations: Cancellations,
         spool: Spool,
         is_wanted: Callable[[], bool],
     ) -> None:
@@ -115,6 +109,7 @@ class Processes:
         self._routes = routes
         self._outlet = outlet
         self._incidents = incidents
+        self._cancellations = cancellations
         self._spool = spool
         self._is_wanted = is_wanted
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
@@ -145,10 +140,10 @@ class Processes:
             SettingsError: there is no folder for the queue.
             RegistrationError: a process cannot have the handlers, or ends before it is ready.
         """
-        settings, registry = self._settings, _for_workers(self._registry)
+        settings, registry = self._settings, for_workers(self._registry)
         if settings.start_method != "fork":
-            _check_importable(registry)
-        self._queue = self._open_queue()
+            check_importable(registry)
+        self._queue, self._producer = open_queue(self._spool, settings.max_message_bytes)
         setup = Setup(
             self._service,
             self._url,
@@ -256,7 +251,10 @@ class Processes:
                 self._left.append(exchange)
                 return
             # Before it is in the queue: a worker may have it at once.
-            self._tasks[key] = _Task(key, exchange, 0)
+            task = self._tasks[key] = _Task(key, exchange, 0)
+        if exchange.request.request_id in self._cancellations.ids:
+            self._end(task, Code.CANCELLED, "the caller cancelled it")
+            return
         try:
             self._producer.put(pack(exchange, key))
         except TurboQueueError as error:
@@ -296,8 +294,6 @@ class Processes:
             except BadMessage as error:
                 return BURY + error.reason.encode()
         with self._changed:
-            if self._is_cut:
-                return KEEP
             reason = self._given_up.get(note.key)
             if reason is not None:
                 return BURY + reason.encode()
@@ -435,35 +431,6 @@ class Processes:
 
     # --- the queue ---
 
-    def _open_queue(self) -> Queue:
-        """The queue, with what an earlier run of this or a dead replica left in it."""
-        try:
-            spool = self._spool
-            queue = self._queue_in(spool.path)
-            queue.reopen()
-            self._producer = queue.producer()
-            queue.recover()
-            for folder in spool.adopt():
-                if (folder / FOLDER).is_dir():
-                    _move_all(self._queue_in(folder), self._producer)
-        except (OSError, SettingsError) as error:
-            raise SettingsError(
-                f"handlers with workers='process' need a folder for their messages, and there is "
-                f"none: {error}. Name another place with spool=... or DAEBUS_SPOOL"
-            ) from error
-        return queue
-
-    def _queue_in(self, folder: Any) -> Queue:
-        return Queue(
-            folder / FOLDER,
-            codec="raw",
-            # One message, one batch: they are spread evenly, and each fails for itself.
-            max_events_per_file=1,
-            # A request's id may be in a parcel twice more.
-            max_event_bytes=min(3 * self._settings.max_message_bytes + 65_536, LARGEST_EVENT_BYTES),
-            max_failures=NEVER,
-        )
-
     def _close_queue(self) -> None:
         """Wake the workers that wait for a message, so that they see the stop."""
         try:
@@ -473,25 +440,11 @@ class Processes:
 
     def _keep_or_remove(self, removed: set[str]) -> None:
         """Leave in the queue what the stop has cut off, but for these."""
-        self._queue.reopen()
-        self._queue.recover()
-        with self._queue.consumer(stop_when_empty=True) as consumer:
-            for batch in list(consumer.batches()):
-                for data in batch:
-                    if open_parcel(data).key not in removed:
-                        # Anew: that its worker was killed now is not its failure.
-                        self._producer.put(data)
-                batch.acknowledge()
-
-
-def _move_all(queue: Queue, producer: Producer) -> None:
-    """Take over the messages of a replica that has died."""
-    queue.reopen()
-    with queue.consumer(stop_when_empty=True) as consumer:
-        for batch in consumer.batches():
-            for data in batch:
-                producer.put(data)
-            batch.acknowledge()
+        try:
+            keep(self._queue, self._producer, lambda key: key not in removed)
+        except (TurboQueueError, BadMessage) as error:
+            # Callers are to be told all the same.
+            log.error("what was cut off stays in the queue: %s", error)
 
 
 def _stays_in_queue(exchange: Exchange) -> bool:
@@ -531,48 +484,3 @@ def _shown_level() -> int | None:
     """The level of the records that this process shows; None if it shows none."""
     shown = logging.getLogger("daebus")
     return shown.getEffectiveLevel() if shown.hasHandlers() else None
-
-
-def _for_workers(registry: Registry) -> Registry:
-    """The handlers of worker processes; the parent keeps their time limits.
-
-    The other listeners are only counted: a listener's key is its number among all.
-    """
-    return Registry(
-        actions={
-            name: replace(action, timeout_s=None)
-            for name, action in registry.actions.items()
-            if action.workers == PROCESS
-        },
-        listeners=[
-            replace(listener, timeout_s=None)
-            if listener.workers == PROCESS
-            else replace(listener, function=_elsewhere)
-            for listener in registry.listeners
-        ],
-        on_worker_start=registry.on_worker_start,
-    )
-
-
-def _elsewhere() -> None:
-    """Stands for a listener that runs in the service's own process."""
-
-
-def _check_importable(registry: Registry) -> None:
-    """Refuse handlers that cannot be sent to a process that imports the program anew.
-
-    Raises:
-        RegistrationError: a handler is not a function at the top level of a module.
-    """
-    functions: list[Function] = [action.function for action in registry.actions.values()]
-    functions += [listener.function for listener in registry.listeners]
-    for function in [*functions, *registry.on_worker_start]:
-        try:
-            ForkingPickler.dumps(function)
-        except Exception as error:
-            # Whatever a user's object raises when it is pickled.
-            raise RegistrationError(
-                f"{where(function)} cannot be sent to a worker process ({error}). Where processes "
-                f"are started by 'spawn' or 'forkserver', a handler with workers='process' must be "
-                f"a function at the top level of a module, or use start_method='fork'"
-            ) from error

@@ -48,7 +48,7 @@ STOP_LOOK_S = 0.5
 REPLY_S = 0.05
 
 #: What the parent says about a message.
-RUN, DROP, KEEP, BURY = b"run", b"drop", b"keep", b"bury"
+RUN, DROP, BURY = b"run", b"drop", b"bury"
 
 
 class Started(msgspec.Struct, tag="started", array_like=True):
@@ -218,8 +218,6 @@ class _WorkerProcess:
         verdict = self._parent.receive()
         if verdict == DROP:
             batch.acknowledge()
-        elif verdict == KEEP:
-            batch.give_back()
         elif verdict == RUN:
             self._handle(batch, key, parcel)
         else:

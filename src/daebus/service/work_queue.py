@@ -1,0 +1,89 @@
+"""The queue on disk between a service and its worker processes: open it, and tidy it at a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from daebus.errors import SettingsError
+from daebus.service.parcels import open_parcel
+from daebus.service.spool import Spool
+from turbo_queue import Producer, Queue
+from turbo_queue.settings import LARGEST_EVENT_BYTES
+
+#: The folder of the queue, within the replica's.
+FOLDER = "work"
+
+#: The queue itself buries nothing: it counts, the service decides.
+NEVER = 1_000_000
+
+
+def open_queue(spool: Spool, max_message_bytes: int) -> tuple[Queue, Producer]:
+    """The queue, with what an earlier run of this or a dead replica left in it, and its producer.
+
+    Args:
+        spool: the replica's folder.
+        max_message_bytes: the largest message.
+
+    Raises:
+        SettingsError: there is no folder for it.
+    """
+    try:
+        queue = _queue_in(spool.path, max_message_bytes)
+        queue.reopen()
+        producer = queue.producer()
+        queue.recover()
+        for folder in spool.adopt():
+            if (folder / FOLDER).is_dir():
+                _move_all(_queue_in(folder, max_message_bytes), producer)
+    except (OSError, SettingsError) as error:
+        raise SettingsError(
+            f"handlers with workers='process' need a folder for their messages, and there is "
+            f"none: {error}. Name another place with spool=... or DAEBUS_SPOOL"
+        ) from error
+    return queue, producer
+
+
+def keep(queue: Queue, producer: Producer, is_wanted: Callable[[str], bool]) -> None:
+    """Remove what is not wanted, once nobody works on the queue any more.
+
+    Args:
+        queue: the queue.
+        producer: its producer.
+        is_wanted: tells by a message's key.
+
+    Raises:
+        TurboQueueError: the folder cannot be used.
+        BadMessage: there is something else in it.
+    """
+    queue.reopen()
+    queue.recover()
+    with queue.consumer(stop_when_empty=True) as consumer:
+        for batch in list(consumer.batches()):
+            for data in batch:
+                if is_wanted(open_parcel(data).key or ""):
+                    # Anew: that its worker was killed now is not its failure.
+                    producer.put(data)
+            batch.acknowledge()
+
+
+def _queue_in(folder: Path, max_message_bytes: int) -> Queue:
+    return Queue(
+        folder / FOLDER,
+        codec="raw",
+        # One message, one batch: they are spread evenly, and each fails for itself.
+        max_events_per_file=1,
+        # A request's id may be in a parcel twice more.
+        max_event_bytes=min(3 * max_message_bytes + 65_536, LARGEST_EVENT_BYTES),
+        max_failures=NEVER,
+    )
+
+
+def _move_all(queue: Queue, producer: Producer) -> None:
+    """Take over the messages of a replica that has died."""
+    queue.reopen()
+    with queue.consumer(stop_when_empty=True) as consumer:
+        for batch in consumer.batches():
+            for data in batch:
+                producer.put(data)
+            batch.acknowledge()
