@@ -118,6 +118,7 @@ class Assembly:
                 outlet=outlet,
                 incidents=incidents,
                 spool=self.spool,
+                cancellations=cancellations,
                 is_wanted=is_running,
             )
 

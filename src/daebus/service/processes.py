@@ -21,6 +21,7 @@ from daebus.deadline import Deadline
 from daebus.errors import BadMessage, Code, RegistrationError, SettingsError
 from daebus.logs import Incidents, get_logger
 from daebus.service.backlog import Backlog
+from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Tally, refuse
@@ -90,6 +91,7 @@ class Processes:
         outlet: where answers to messages of an earlier run leave.
         incidents: where what goes wrong is counted.
         spool: the replica's folder.
+        cancellations: the requests that are not to be started any more.
         is_wanted: tells whether nobody has asked to stop.
     """
 
@@ -105,6 +107,7 @@ class Processes:
         outlet: Outlet,
         incidents: Incidents,
         spool: Spool,
+        cancellations: Cancellations,
         is_wanted: Callable[[], bool],
     ) -> None:
         self._service = service
@@ -116,6 +119,7 @@ class Processes:
         self._outlet = outlet
         self._incidents = incidents
         self._spool = spool
+        self._cancelled = cancellations.ids
         self._is_wanted = is_wanted
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
@@ -256,7 +260,11 @@ class Processes:
                 self._left.append(exchange)
                 return
             # Before it is in the queue: a worker may have it at once.
-            self._tasks[key] = _Task(key, exchange, 0)
+            task = self._tasks[key] = _Task(key, exchange, 0)
+        # Now, when whoever cancels it finds it: while it waited in memory or on disk nobody did.
+        if exchange.request.request_id in self._cancelled:
+            self._end(task, Code.CANCELLED, "the caller cancelled it")
+            return
         try:
             self._producer.put(pack(exchange, key))
         except TurboQueueError as error:
