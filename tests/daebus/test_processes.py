@@ -247,6 +247,23 @@ def test_a_cancelled_request_is_ended_whether_it_runs_or_waits(
     assert not (tmp_path / "begun").exists()
 
 
+def test_a_request_that_is_cancelled_in_the_backlog_is_not_started(
+    start: Start, tmp_path: Path
+) -> None:
+    app = make_app(processes=1)
+    caller = start(app)
+    calls = [caller.submit("sleep", {"seconds": 0.3}) for _ in range(5)]
+    unwanted = caller.submit("hold_the_gil", {"path": str(tmp_path / "begun")})
+    eventually(lambda: app.stats().backlog == 4)  # Two in the queue on disk, two in memory.
+
+    unwanted.cancel()
+
+    for call in calls:
+        call.result(10)
+    assert caller.call("add", {"a": 1}) == 1
+    assert not (tmp_path / "begun").exists()
+
+
 class Stored:
     """A message that is stored on the server until it is finished."""
 

@@ -97,6 +97,26 @@ def test_async_handlers_spill_too(start: Start) -> None:
     assert [future.result(20) for future in futures] == list(range(1000))
 
 
+def test_async_handlers_have_no_more_bytes_than_a_backlog(start: Start) -> None:
+    app, most, sizes = Daebus("app", max_backlog_bytes=10_000), 0, []
+
+    @app.action("take")
+    async def take(text: str) -> int:
+        sizes.append(len(text))
+        nonlocal most
+        most = max(most, app.stats().in_progress)
+        await asyncio.sleep(0.01)
+        return len(text)
+
+    caller = start(app)
+    lengths = [3000] * 20 + [50_000] + [1] * 20
+    futures = [caller.submit("take", {"text": "x" * length}) for length in lengths]
+
+    assert [future.result(20) for future in futures] == lengths
+    assert most < 25
+    assert sizes == lengths
+
+
 def test_what_has_no_room_by_bytes_spills_also_when_one_message_is_larger_than_all_room(
     start: Start, gate: Gate
 ) -> None:

@@ -117,8 +117,8 @@ class Assembly:
                 routes=routes,
                 outlet=outlet,
                 incidents=incidents,
-                cancellations=cancellations,
                 spool=self.spool,
+                cancellations=cancellations,
                 is_wanted=is_running,
             )
 

@@ -24,16 +24,22 @@ class EventLoop:
 
     Args:
         max_tasks: how many handlers may run at once.
+        max_bytes: how many bytes of messages they may have together.
         handling: what is done with a message.
         enter: called once in the loop's thread.
     """
 
-    def __init__(self, max_tasks: int, handling: Handling, enter: Callable[[], None]) -> None:
+    def __init__(
+        self, max_tasks: int, max_bytes: int, handling: Handling, enter: Callable[[], None]
+    ) -> None:
         self._max_tasks = max_tasks
+        self._max_bytes = max_bytes
         self._handling = handling
         self._enter = enter
         self._loop = asyncio.new_event_loop()
         self._incoming: deque[Exchange] = deque()
+        #: Counted by whoever offers, and by the loop.
+        self._offered_bytes = self._done_bytes = 0
         self._tasks: dict[asyncio.Task[None], Exchange] = {}
         self._is_sweeping = False
         self._context = contextvars.Context()
@@ -45,9 +51,13 @@ class EventLoop:
         self._thread.start()
 
     def offer(self, exchange: Exchange) -> bool:
-        """Start a task for a message; False when as many as allowed are running."""
-        if self.in_progress >= self._max_tasks:
+        """Start a task for a message; False when as many, or as large, as allowed are running."""
+        in_progress, size = self.in_progress, exchange.size_bytes
+        in_hand = self._offered_bytes - self._done_bytes
+        # One that is larger than all that is allowed shall be handled, too.
+        if in_progress >= self._max_tasks or (in_progress and in_hand + size > self._max_bytes):
             return False
+        self._offered_bytes += size
         self._incoming.append(exchange)
         if len(self._incoming) == 1:  # Else the loop has been woken already.
             self._loop.call_soon_threadsafe(self._start_tasks)
@@ -111,11 +121,14 @@ class EventLoop:
                 self._handling.run_async(exchange, self.tally), context=self._context.copy()
             )
             self._tasks[task] = exchange
-            task.add_done_callback(self._tasks.pop)
+            task.add_done_callback(self._has_ended)
             if not self._is_sweeping:
                 self._is_sweeping = True
                 self._loop.call_later(SWEEP_S, self._sweep)
             self._incoming.popleft()  # Last, so that `offer` wakes the loop again after this.
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        self._done_bytes += self._tasks.pop(task).size_bytes
 
     def _mark_cancelled(self, request_id: str) -> None:
         for exchange in self._tasks.values():

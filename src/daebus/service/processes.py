@@ -81,8 +81,8 @@ class Processes:
         routes: the same, as messages find them.
         outlet: where answers to messages of an earlier run leave.
         incidents: where what goes wrong is counted.
-        cancellations: the requests that are not to be started any more.
         spool: the replica's folder.
+        cancellations: the requests that are not to be started any more.
         is_wanted: tells whether nobody has asked to stop.
     """
 
@@ -97,8 +97,8 @@ class Processes:
         routes: Routes,
         outlet: Outlet,
         incidents: Incidents,
-        cancellations: Cancellations,
         spool: Spool,
+        cancellations: Cancellations,
         is_wanted: Callable[[], bool],
     ) -> None:
         self._service = service
@@ -109,8 +109,8 @@ class Processes:
         self._routes = routes
         self._outlet = outlet
         self._incidents = incidents
-        self._cancellations = cancellations
         self._spool = spool
+        self._cancelled = cancellations.ids
         self._is_wanted = is_wanted
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
@@ -252,7 +252,8 @@ class Processes:
                 return
             # Before it is in the queue: a worker may have it at once.
             task = self._tasks[key] = _Task(key, exchange, 0)
-        if exchange.request.request_id in self._cancellations.ids:
+        # Now, when whoever cancels it finds it: while it waited in memory or on disk nobody did.
+        if exchange.request.request_id in self._cancelled:
             self._end(task, Code.CANCELLED, "the caller cancelled it")
             return
         try:

@@ -57,7 +57,9 @@ class Runners:
         self._incidents = incidents
         self._by_place: dict[Place, Runner] = {Place.THREAD: Workers(settings, handling, enter)}
         if Place.LOOP in routes.places:
-            self._by_place[Place.LOOP] = EventLoop(settings.max_backlog, handling, enter)
+            self._by_place[Place.LOOP] = EventLoop(
+                settings.max_backlog, settings.max_backlog_bytes, handling, enter
+            )
         if Place.PROCESS in routes.places:
             self._by_place[Place.PROCESS] = make_processes()
         self._overflows: dict[Place, Overflow] = {}
