@@ -81,7 +81,7 @@ def test_a_cancelled_request_is_not_started(start: Start, delivery: str) -> None
 
     futures = [caller.submit("run", number) for number in range(3)]
     assert futures[1].cancel()
-    eventually(lambda: service.app._lifecycle._handling._cancelled)  # It has heard of that.
+    eventually(lambda: service.app._lifecycle._parts.handling._cancelled)  # It has heard of that.
     service.released.set()
 
     assert concurrent.futures.wait(futures, 10).not_done == set()

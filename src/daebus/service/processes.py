@@ -458,6 +458,8 @@ def _stays_in_queue(exchange: Exchange) -> bool:
 
 def _limit_at(exchange: Exchange) -> float | None:
     """When a handler that starts now has to be ended, on the monotonic clock."""
+    if exchange.request.is_expired:
+        return None  # The worker does not start it.
     limits = [exchange.route.timeout_s, exchange.request.remaining()]
     found = [limit_s for limit_s in limits if limit_s is not None]
     return monotonic() + min(found) if found else None
