@@ -196,7 +196,8 @@ class Registrar:
 
         Args:
             channel: the channel's name or pattern; several functions may listen to one.
-            timeout: a time limit in seconds, as for `action`.
+            timeout: a time limit in seconds: an `async def` function is cancelled then, a worker
+                process is killed and replaced. In a thread it has no effect: nobody waits for it.
             workers: where it runs, as for `action`.
             durable: messages wait for the service while it is down, one of its replicas handles
                 each, and one that fails is tried again. The channel must be a name, not a pattern.
