@@ -284,6 +284,82 @@ def test_what_a_dead_replica_left_is_handled_by_another(
     assert not list(queues[1].peek())
 
 
+def test_a_message_of_an_earlier_run_that_runs_too_long_is_not_tried_again(
+    start: Start,
+    url: str,
+    service_name: str,
+    processes: Processes,
+    broadcaster: Broadcast,
+    spool: Path,
+    tmp_path: Path,
+) -> None:
+    program = start_program(processes, service_name, url)
+    note = tmp_path / "note"
+    broadcaster.send("deliveries", {"path": str(note), "seconds": 60})
+    eventually(note.exists)
+    program.kill()
+    program.wait()
+
+    app = Daebus("app", processes=1)
+    app.listen("deliveries", workers="process", timeout=0.3)(process_handlers.note_delivery)
+    start(app)
+
+    eventually(lambda: app.stats().incidents.get("handler_timeout") == 1)
+    queue = queue_of(spool, service_name)
+    eventually(lambda: not [*queue.peek(), *queue.peek(state="chosen")])
+    assert note.read_text().split() == ["1", "2"]
+
+
+def test_a_message_that_a_stop_cut_off_is_marked_when_it_is_handled_again(
+    start: Start, broadcaster: Broadcast, service_name: str, tmp_path: Path, spool: Path
+) -> None:
+    note = tmp_path / "note"
+    app = make_app(grace=0.2)
+    start(app)
+    broadcaster.send("deliveries", {"path": str(note), "seconds": 60})
+    eventually(note.exists)
+
+    app.stop()
+    app.start(service_name)
+
+    eventually(lambda: note.read_text().split() == ["1", "2"])
+    app.stop()
+    shutil.rmtree(queue_of(spool, service_name).path)
+
+
+def test_what_nobody_waits_for_is_not_lost_while_the_folder_cannot_be_used(
+    start: Start, broadcaster: Broadcast, service_name: str, tmp_path: Path, spool: Path
+) -> None:
+    app, note = make_app(), tmp_path / "note"
+    caller = start(app)
+    assert caller.call("echo", 1) == 1
+    path = queue_of(spool, service_name).path
+    path.rename(path.with_name("away"))
+    broadcaster.send("notes.late", {"path": str(note), "text": "late"})
+    eventually(lambda: app.stats().incidents.get("not_handed_over") == 1)
+
+    path.with_name("away").rename(path)
+
+    eventually(lambda: note.exists() and note.read_text().split() == ["late"])
+
+
+def test_a_message_that_meets_the_closed_queue_of_a_stop_is_kept(
+    start: Start, broadcaster: Broadcast, service_name: str, tmp_path: Path, spool: Path
+) -> None:
+    app, note = make_app(grace=0.2), tmp_path / "note"
+    caller = start(app)
+    assert caller.call("echo", 1) == 1
+    queue_of(spool, service_name).close()
+    broadcaster.send("notes.late", {"path": str(note), "text": "late"})
+    eventually(lambda: app.stats().incidents.get("not_handed_over") == 1)
+
+    app.stop()
+    assert not note.exists()
+    app.start(service_name)
+
+    eventually(lambda: note.exists() and note.read_text().split() == ["late"])
+
+
 def test_the_log_says_which_worker_died_of_what_and_where(
     url: str, service_name: str, processes: Processes
 ) -> None:

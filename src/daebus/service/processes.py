@@ -27,7 +27,7 @@ from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
 from daebus.service.spool import Spool
-from daebus.service.work_queue import keep, open_queue
+from daebus.service.work_queue import open_queue, tidy
 from daebus.service.worker_handlers import check_importable, for_workers
 from daebus.service.worker_process import (
     BURY,
@@ -41,7 +41,7 @@ from daebus.service.worker_process import (
     read_note,
     work,
 )
-from turbo_queue import FolderFailed, Producer, Queue, TurboQueueError
+from turbo_queue import FolderFailed, Producer, Queue, QueueClosed, TurboQueueError
 from turbo_queue.errors import WorkerFailed
 from turbo_queue.workers import Worker, WorkerGroup
 
@@ -50,6 +50,9 @@ log = get_logger(__name__)
 #: Messages in the queue for each worker, the one that it handles counted: enough that it need not
 #: wait for the next, few enough that an overload waits where its policy is (memory, or the spill).
 WINDOW = 3
+
+#: How soon a message is put again that the disk had no room for, in seconds.
+RETRY_S = 0.5
 
 #: How often a start that waits for its workers looks whether it is still wanted, in seconds.
 START_LOOK_S = 0.1
@@ -120,6 +123,8 @@ class Processes:
         #: Guards what follows.
         self._changed = threading.Condition()
         self._tasks: dict[str, _Task] = {}
+        #: The messages of earlier runs that this one knows, or has done with.
+        self._adopted: set[str] = set()
         #: Messages that are not tried again, and why; the next worker that has one buries it.
         self._given_up: dict[str, str] = {}
         #: Workers that were killed, and why.
@@ -196,11 +201,17 @@ class Processes:
         group.join(deadline.remaining_s())
         if self._feeder.is_alive():
             self._feeder.join()
-        cut = [task for task in self._tasks.values() if not _stays_in_queue(task.exchange)]
-        if self._tasks:
-            self._keep_or_remove({task.key for task in cut})
-        self._producer.close()
-        return [task.exchange for task in cut] + self._left + self._backlog.take_rest()
+        cut = [task.exchange for task in self._tasks.values() if not _stays_in_queue(task.exchange)]
+        for task in self._tasks.values():
+            task.exchange.has_begun = task.worker is not None or task.deaths > 0
+        try:
+            if self._tasks:
+                tidy(self._queue, self._producer, self._left_of)
+            self._producer.close()
+        except (TurboQueueError, BadMessage) as error:
+            # The callers of all others must be told all the same.
+            log.error("messages may be handled twice: %s", error, extra={"event": "queue.error"})
+        return cut + self._left + self._backlog.take_rest()
 
     @property
     def in_progress(self) -> int:
@@ -241,30 +252,44 @@ class Processes:
         exchanges, taken = self._backlog.takes()
         for exchange in exchanges:
             taken.value += exchange.size_bytes
-            self._put(exchange)
+            while not self._put(exchange):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_cut, RETRY_S)
 
-    def _put(self, exchange: Exchange) -> None:
+    def _put(self, exchange: Exchange) -> bool:
+        """Put a message into the queue once there is room; False when it is to be tried again."""
         key = f"{self._run}{next(self._numbers):x}"
         with self._changed:
             self._changed.wait_for(self._has_room)
             if self._is_cut:
                 self._left.append(exchange)
-                return
+                return True
             # Before it is in the queue: a worker may have it at once.
             task = self._tasks[key] = _Task(key, exchange, 0)
         # Now, when whoever cancels it finds it: while it waited in memory or on disk nobody did.
         if exchange.request.request_id in self._cancelled:
             self._end(task, Code.CANCELLED, "the caller cancelled it")
-            return
+            return True
         try:
             self._producer.put(pack(exchange, key))
         except TurboQueueError as error:
-            text = f"it could not be handed to a worker process: {error}"
-            self._incidents.report("not_handed_over", f"{exchange.route.name!r}: {text}")
-            if self._forget(key) is not None:
-                self._count(is_error=True)
-                refuse(exchange, Code.OVERLOADED, text)
-                exchange.finish(text)
+            return self._forget(key) is None or self._refuse(exchange, error)
+        return True
+
+    def _refuse(self, exchange: Exchange, error: TurboQueueError) -> bool:
+        """The queue does not take a message; False when it is to be tried again."""
+        if self._is_cut:
+            return False  # It was closed meanwhile: the message is one of those that are left.
+        text = f"it could not be handed to a worker process: {error}"
+        self._incidents.report("not_handed_over", f"{exchange.route.name!r}: {text}")
+        # A caller is told at once. What nobody waits for was accepted, and waits until the disk has
+        # room; behind it the backlog fills up, and what that means is for its policy.
+        if exchange.request.reply_to is None and isinstance(error, (FolderFailed, QueueClosed)):
+            return False
+        self._count(is_error=True)
+        refuse(exchange, Code.OVERLOADED, text)
+        exchange.finish(text)
+        return True
 
     def _has_room(self) -> bool:
         return self._is_cut or len(self._tasks) < WINDOW * self._settings.processes
@@ -315,9 +340,10 @@ class Processes:
         if parcel.is_stored:
             return  # It comes again from where it is stored.
         with self._changed:
-            if key in self._tasks:
-                return
+            if key in self._adopted:
+                return  # What became of it is known, though its worker has died since.
             exchange = unpack(parcel, self._routes, self._outlet)
+            self._adopted.add(key)
             task = self._tasks[key] = _Task(key, exchange, failures)
         if failures >= self._settings.max_attempts:
             self._give_up(task)
@@ -439,13 +465,17 @@ class Processes:
         except FolderFailed as error:
             log.error("the workers end a little later: %s", error, extra={"event": "queue.error"})
 
-    def _keep_or_remove(self, removed: set[str]) -> None:
-        """Leave in the queue what the stop has cut off, but for these."""
-        try:
-            keep(self._queue, self._producer, lambda key: key not in removed)
-        except (TurboQueueError, BadMessage) as error:
-            # Callers are to be told all the same.
-            log.error("what was cut off stays in the queue: %s", error)
+    def _left_of(self, key: str) -> list[bytes] | None:
+        """What is to be in the queue instead of a message; None: what is there."""
+        task = self._tasks.get(key)
+        if task is None:
+            return None  # Of an earlier run.
+        exchange = task.exchange
+        if not _stays_in_queue(exchange):
+            return []
+        # Anew: that its worker was killed now is not its failure. But it was delivered.
+        exchange.request.delivery_count += exchange.has_begun
+        return [pack(exchange, key)]
 
 
 def _stays_in_queue(exchange: Exchange) -> bool:

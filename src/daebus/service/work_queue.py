@@ -44,13 +44,13 @@ def open_queue(spool: Spool, max_message_bytes: int) -> tuple[Queue, Producer]:
     return queue, producer
 
 
-def keep(queue: Queue, producer: Producer, is_wanted: Callable[[str], bool]) -> None:
-    """Remove what is not wanted, once nobody works on the queue any more.
+def tidy(queue: Queue, producer: Producer, left_of: Callable[[str], list[bytes] | None]) -> None:
+    """Write anew or remove what a stop has cut off, once nobody works on the queue any more.
 
     Args:
         queue: the queue.
         producer: its producer.
-        is_wanted: tells by a message's key.
+        left_of: gives, for a message's key, what is to be there instead; None: leave it.
 
     Raises:
         TurboQueueError: the folder cannot be used.
@@ -59,12 +59,11 @@ def keep(queue: Queue, producer: Producer, is_wanted: Callable[[str], bool]) -> 
     queue.reopen()
     queue.recover()
     with queue.consumer(stop_when_empty=True) as consumer:
-        for batch in list(consumer.batches()):
-            for data in batch:
-                if is_wanted(open_parcel(data).key or ""):
-                    # Anew: that its worker was killed now is not its failure.
-                    producer.put(data)
-            batch.acknowledge()
+        for batch in list(consumer.batches()):  # Those that are left go back at the end.
+            left = left_of(open_parcel(next(iter(batch))).key or "")
+            if left is not None:
+                producer.put_many(left)
+                batch.acknowledge()
 
 
 def _queue_in(folder: Path, max_message_bytes: int) -> Queue:
