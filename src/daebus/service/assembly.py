@@ -116,6 +116,8 @@ class Assembly:
                 registry=registry,
                 routes=routes,
                 outlet=outlet,
+                cancellations=cancellations,
+                idempotency=idempotency,
                 incidents=incidents,
                 spool=self.spool,
                 is_wanted=is_running,

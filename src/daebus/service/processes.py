@@ -21,9 +21,11 @@ from daebus.deadline import Deadline
 from daebus.errors import BadMessage, Code, RegistrationError, SettingsError
 from daebus.logs import Incidents, get_logger
 from daebus.service.backlog import Backlog
+from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Tally, refuse
+from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import open_parcel, pack, unpack
 from daebus.service.registry import PROCESS, Function, Registry, where
 from daebus.service.response import Outlet
@@ -88,6 +90,8 @@ class Processes:
         registry: the service's handlers.
         routes: the same, as messages find them.
         outlet: where answers to messages of an earlier run leave.
+        cancellations: the requests that are not to be started any more.
+        idempotency: told of requests with a key whose workers are killed, and cannot say it.
         incidents: where what goes wrong is counted.
         spool: the replica's folder.
         is_wanted: tells whether nobody has asked to stop.
@@ -103,6 +107,8 @@ class Processes:
         registry: Registry,
         routes: Routes,
         outlet: Outlet,
+        cancellations: Cancellations,
+        idempotency: Idempotency,
         incidents: Incidents,
         spool: Spool,
         is_wanted: Callable[[], bool],
@@ -114,6 +120,8 @@ class Processes:
         self._registry = registry
         self._routes = routes
         self._outlet = outlet
+        self._cancelled = cancellations.ids
+        self._idempotency = idempotency
         self._incidents = incidents
         self._spool = spool
         self._is_wanted = is_wanted
@@ -250,13 +258,18 @@ class Processes:
 
     def _put(self, exchange: Exchange) -> None:
         key = f"{self._run}{next(self._numbers):x}"
+        self._watch_key(exchange)
         with self._changed:
             self._changed.wait_for(self._has_room)
             if self._is_cut:
                 self._left.append(exchange)
                 return
             # Before it is in the queue: a worker may have it at once.
-            self._tasks[key] = _Task(key, exchange, 0)
+            self._tasks[key] = task = _Task(key, exchange, 0)
+        # Looked at now: from here on `cancel` finds it.
+        if exchange.request.request_id in self._cancelled:
+            self._end(task, Code.CANCELLED, "the caller cancelled it")
+            return
         try:
             self._producer.put(pack(exchange, key))
         except TurboQueueError as error:
@@ -266,6 +279,11 @@ class Processes:
                 self._count(is_error=True)
                 refuse(exchange, Code.OVERLOADED, text)
                 exchange.finish(text)
+
+    def _watch_key(self, exchange: Exchange) -> None:
+        """Let the repeats of a request hear of its end also when that comes from here."""
+        if exchange.request.idempotency_key is not None:
+            self._idempotency.keep(exchange, has_begun=True)
 
     def _has_room(self) -> bool:
         return self._is_cut or len(self._tasks) < WINDOW * self._settings.processes
@@ -321,6 +339,7 @@ class Processes:
             if key in self._tasks:
                 return
             exchange = unpack(parcel, self._routes, self._outlet)
+            self._watch_key(exchange)
             task = self._tasks[key] = _Task(key, exchange, failures)
         if failures >= self._settings.max_attempts:
             self._give_up(task)
@@ -348,7 +367,7 @@ class Processes:
         if task is None:
             return
         route = task.exchange.route
-        if task.exchange.request.is_expired:
+        if _callers_patience_s(task.exchange) == 0:
             self._incidents.report(
                 "expired", f"the deadline of a request for {route.name!r} passed while it ran"
             )
@@ -504,9 +523,18 @@ def _stays_in_queue(exchange: Exchange) -> bool:
 
 def _limit_at(exchange: Exchange) -> float | None:
     """When a handler that starts now has to be ended, on the monotonic clock."""
-    limits = [exchange.route.timeout_s, exchange.request.remaining()]
+    limits = [exchange.route.timeout_s, _callers_patience_s(exchange)]
     found = [limit_s for limit_s in limits if limit_s is not None]
     return monotonic() + min(found) if found else None
+
+
+def _callers_patience_s(exchange: Exchange) -> float | None:
+    """Seconds until a handler that runs is of no use to its caller; None if that is not known.
+
+    A caller of a stream waits as long again after each response, which only the worker knows of; it
+    cancels the request when it gives up.
+    """
+    return None if exchange.request.is_stream else exchange.remaining_s()
 
 
 def _log_end(worker: Worker, how: str, reason: str | None, task: _Task | None) -> None:
