@@ -126,9 +126,10 @@ def sent_key(service: str, message_id: str) -> str:
     return _named(service, f"id:{message_id}")
 
 
-def answer_key(service: str, idempotency_key: str) -> str:
-    """The key that holds the answer to the first request with this idempotency key."""
-    return _named(service, f"answer:{idempotency_key}")
+def answer_key(service: str, action: str, idempotency_key: str) -> str:
+    """The key that holds the answer to an action's first request with this idempotency key."""
+    # Both names may have colons: its length says where the first one ends.
+    return _named(service, f"answer:{len(action)}:{action}:{idempotency_key}")
 
 
 def task_key(service: str, task: str) -> str:

@@ -33,6 +33,9 @@ HELLO_S = 120.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 
+#: The longest wait for what its workers do, in seconds: the system takes no time that is too large.
+LONGEST_WAIT_S = 86_400.0
+
 #: How long a process that has closed its pipe, or was killed, may take to be gone, in seconds.
 GONE_S = 0.2
 KILLED_S = 5.0
@@ -349,7 +352,7 @@ class WorkerGroup:
         wanted = self._count + bool(self._to_replace)
         if not self._is_stopping and self._number_staying() < wanted:
             moments.append(self._start_at)
-        return max(0.0, min(moments) - monotonic()) if moments else None
+        return min(max(0.0, min(moments) - monotonic()), LONGEST_WAIT_S) if moments else None
 
     def _kill_all(self) -> None:
         for worker in list(self._workers):

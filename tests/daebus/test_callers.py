@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -221,3 +222,17 @@ def test_a_name_that_no_service_can_have_is_refused(name: str) -> None:
 def test_a_bad_timeout_is_refused(echo: DaebusCaller) -> None:
     with pytest.raises(SettingsError, match="timeout is -1"):
         echo.call("echo", timeout=-1)
+
+
+def test_a_callback_that_would_end_its_thread_ends_no_other_call(echo: DaebusCaller) -> None:
+    future = echo.submit("echo", 1)
+    future.add_done_callback(lambda _: sys.exit(3))
+    assert future.result(10) == 1
+
+    def answers() -> bool:
+        try:
+            return echo.call("echo", 2, timeout=1) == 2
+        except ConnectionError:
+            return False
+
+    eventually(answers)

@@ -262,3 +262,16 @@ def test_the_memory_of_cancelled_requests_is_bounded() -> None:
     assert len(cancellations.ids) == MAX_REMEMBERED
     assert str(MAX_REMEMBERED + 499) in cancellations.ids
     assert "0" not in cancellations.ids
+
+
+def test_a_long_id_is_not_remembered(start: Start, url: str) -> None:
+    service = Service()
+    caller = start(service.app)
+    cancelled = service.app._lifecycle._parts.handling._cancelled
+    with redis.Redis.from_url(url) as client:
+        for request_id in ("x" * 500_000, "short"):
+            text = json.dumps({"cancel": request_id})
+            client.publish(f"daebus:{{{caller.service}}}:control", text)
+
+    eventually(lambda: list(cancelled) == ["short"])
+    assert service.app.stats().incidents["bad_message"] == 1

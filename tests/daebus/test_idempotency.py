@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
 from daebus import (
     Daebus,
     DaebusCaller,
+    HandlerTimeout,
     RemoteError,
     ReplicaLost,
     ServiceStopping,
     SettingsError,
+    WorkerDied,
     request,
     response,
 )
+from daebus.bus.embedded import EmbeddedServer
+from daebus.channels import answer_key
+from daebus.messages import MAX_MESSAGE_BYTES, decode_request
+from daebus.service.exchange import Exchange
+from daebus.service.request import ActionRequest
+from fixtures import process_handlers
+from fixtures.listening import Subscriber
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 
@@ -277,3 +288,153 @@ def test_a_message_that_is_delivered_again_is_no_repeat(
     with DaebusCaller(service_name, url, timeout=20) as caller:
         assert caller.call("work", idempotency_key="once") == "run run "
         assert caller.call("work", idempotency_key="once") == "run run "
+
+
+def test_each_action_has_keys_of_its_own(start: Start, shop: Shop) -> None:
+    caller = start(shop.app)
+
+    assert caller.call("buy", {}, idempotency_key="once") == {"order": 1, "of": {}}
+    assert caller.call("report", idempotency_key="once") == "report 2"
+    assert answer_key("shop", "a:b", "c") != answer_key("shop", "a", "b:c")
+
+
+def test_a_repeat_hears_of_a_worker_that_was_killed(start: Start) -> None:
+    app = process_handlers.register(Daebus("app", processes=1, max_attempts=1))
+    caller = start(app)
+    for action, payload, error in (
+        ("limited", {"seconds": 60}, HandlerTimeout),
+        ("task", {"kind": "kill"}, WorkerDied),
+    ):
+        for _ in range(2):
+            with pytest.raises(error):
+                caller.call(action, payload, idempotency_key="once", timeout=8)
+
+
+def test_a_request_that_was_cancelled_in_its_worker_runs_again(start: Start, url: str) -> None:
+    app = process_handlers.register(Daebus("app", processes=1))
+    caller = start(app)
+    first = caller.submit("sleep", {"seconds": 60}, idempotency_key="once")
+    with redis.Redis.from_url(url) as client:
+        eventually(lambda: client.exists(answer_key(caller.service, "sleep", "once")))
+
+    first.cancel()
+
+    assert caller.call("sleep", {"seconds": 0}, idempotency_key="once", timeout=8)
+
+
+def test_a_request_counts_as_running_for_the_whole_window(
+    start: Start, shop: Shop, url: str
+) -> None:
+    caller = start(shop.app)
+    caller.submit("hold", idempotency_key="once")
+    assert shop.begun.wait(10)
+
+    with redis.Redis.from_url(url) as client:
+        left_ms = client.pttl(answer_key(caller.service, "hold", "once"))
+    shop.released.set()
+
+    assert 200_000 < left_ms <= 300_000
+
+
+def test_a_request_without_end_leaves_no_key_without_end(
+    start: Start, shop: Shop, url: str
+) -> None:
+    caller = start(shop.app)
+    message = {"action": "hold", "idempotency_key": "once", "timeout_ms": 1e30}
+    with redis.Redis.from_url(url) as client:
+        client.publish(caller.service, json.dumps(message))
+        assert shop.begun.wait(10)
+        left_ms = client.pttl(answer_key(caller.service, "hold", "once"))
+    shop.released.set()
+
+    assert left_ms > 0
+
+
+def test_each_of_those_that_wait_is_answered_whatever_its_id(
+    start: Start, shop: Shop, url: str
+) -> None:
+    app = shop.app
+
+    @app.action("fill")
+    def fill() -> str:
+        shop.begun.set()
+        assert shop.released.wait(30)
+        return "x" * (MAX_MESSAGE_BYTES - 200)
+
+    caller = start(app)
+    first = caller.submit("fill", idempotency_key="once")
+    assert shop.begun.wait(10)
+    message = {"action": "fill", "idempotency_key": "once"}
+    with (
+        redis.Redis.from_url(url) as client,
+        Subscriber(url, "caller_a") as one,
+        Subscriber(url, "caller_b") as other,
+        Subscriber(url, "caller_c") as long,
+    ):
+        for name, request_id in (("a", 1), ("b", 1), ("c", "y" * 500)):
+            asked = {**message, "reply_to": f"caller_{name}", "request_id": request_id}
+            client.publish(caller.service, json.dumps(asked))
+        eventually(lambda: app_handled(shop) == 3)
+        shop.released.set()
+
+        assert first.result(10) == one.next()["payload"] == other.next()["payload"]
+        assert long.next()["code"] == "handler_error"
+    assert app.stats().gaps == 0
+
+
+def test_a_request_that_is_cancelled_while_the_server_is_asked_costs_nothing_else(
+    start: Start, shop: Shop, url: str
+) -> None:
+    caller = start(shop.app)
+    parts = shop.app._lifecycle._parts
+    idempotency = parts.handling._idempotency
+    data = json.dumps({"action": "buy_async", "idempotency_key": "once"}).encode()
+    request = ActionRequest(decode_request(data), caller.service, None)
+    exchange = Exchange(parts._routes.actions["buy_async"], request, None, data)
+
+    async def begin_and_cancel() -> None:
+        task = asyncio.create_task(idempotency.begin_async(exchange))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with redis.Redis.from_url(url) as client:
+        client.client_pause(200)
+    asyncio.run(begin_and_cancel())
+    exchange.response.refuse("cancelled", "it was cancelled")
+
+    assert caller.call("buy_async", {}, idempotency_key="once") == {"order": 1, "of": {}}
+    assert shop.app.stats().gaps == 0
+
+
+def test_an_answer_is_kept_also_when_the_server_was_away_at_its_end(
+    own_server: EmbeddedServer, service_name: str
+) -> None:
+    shop = Shop(url=own_server.url)
+    shop.app.start(service_name)
+    with DaebusCaller(service_name, own_server.url, timeout=10) as caller:
+        first = caller.submit("hold", idempotency_key="once")
+        assert shop.begun.wait(10)
+        own_server.kill()
+        assert first.exception(10) is not None
+        shop.released.set()
+        eventually(lambda: app_handled(shop) == 1)
+        # What is not sent again is given up when the next connection fails.
+        link = shop.app._lifecycle._parts.link
+        error = link._error
+        eventually(lambda: link._error is not error)
+        own_server.start()
+        eventually(lambda: shop.app.stats().gaps == 1)
+
+        eventually(lambda: answers(caller))
+        assert caller.call("hold", idempotency_key="once") == 1
+    assert shop.count == 1
+    shop.app.stop()
+
+
+def answers(caller: DaebusCaller) -> bool:
+    try:
+        return caller.call("hold", idempotency_key="once") == 1
+    except ConnectionError:
+        return False

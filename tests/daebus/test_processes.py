@@ -331,3 +331,46 @@ def test_a_worker_knows_how_often_a_message_was_tried(start: Start, tmp_path: Pa
     caller = start(make_app())
 
     assert caller.call("die_once", {"path": str(tmp_path / "died")}) == 2
+
+
+def test_what_is_cancelled_while_it_waits_in_memory_is_not_started(
+    start: Start, tmp_path: Path
+) -> None:
+    app = make_app(processes=1)
+    caller = start(app)
+    first = caller.submit("sleep", {"seconds": 60})
+    others = [caller.submit("pid") for _ in range(8)]
+    unwanted = caller.submit("leave_mark", {"path": str(tmp_path / "mark")})
+    # The feeder has one in its hand that is not counted.
+    eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (1, 8))
+
+    unwanted.cancel()
+    first.cancel()
+
+    assert len({other.result(10) for other in others}) == 1
+    eventually(lambda: app.stats().handled == 10)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_message_that_has_begun_in_time_may_go_on(start: Start, tmp_path: Path) -> None:
+    caller = start(make_app(processes=1))
+    payload = {"path": str(tmp_path / "mark"), "seconds": 1.0}
+
+    caller.send_message("leave_mark", payload, expires=0.3)
+
+    eventually((tmp_path / "mark").exists)
+
+
+def test_a_stream_may_take_longer_than_the_wait_for_one_response(start: Start) -> None:
+    caller = start(make_app(processes=1))
+
+    stream = caller.stream("trickle", {"parts": 10, "pause_s": 0.1}, timeout=0.5)
+
+    assert list(stream) == [*range(10), "over"]
+
+
+def test_a_caller_may_be_very_patient(start: Start) -> None:
+    caller = start(make_app(processes=1))
+
+    assert caller.call("add", {"a": 1}, timeout=90 * 86_400) == 1
+    assert caller.call("add", {"a": 2}) == 2

@@ -12,9 +12,10 @@ from time import monotonic
 import pytest
 import redis
 
-from daebus import Daebus, DaebusCaller, ServiceUnavailable
+from daebus import Daebus, DaebusCaller, ReplicaLost, ServiceUnavailable
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.presence import Replica as Described
+from daebus.channels import mode_key
 from daebus.client import watch
 from daebus.client.replicas import LiveReplica, least_busy
 from fixtures.listening import Subscriber
@@ -161,6 +162,27 @@ def test_a_service_that_speaks_the_plain_wire_is_called_on_its_own_channel(
             reply = {**answer, "request_id": asked["request_id"], "final": True}
             client.publish(asked["reply_to"], json.dumps(reply))
             assert future.result(10) == number
+
+
+def test_who_calls_a_plain_service_that_dies_learns_it_at_once(url: str, service_name: str) -> None:
+    with DaebusCaller(service_name, url) as caller:
+        with Subscriber(url, service_name) as plain:
+            futures = [caller.submit("echo", timeout=20) for _ in range(2)]
+            for _ in futures:
+                plain.next()
+
+        assert [type(future.exception(5)) for future in futures] == [ReplicaLost] * 2
+
+
+def test_a_foreign_value_among_the_keys_of_a_service_stops_no_call(start: Start, url: str) -> None:
+    replica = Replica()
+    caller = start(replica.app)
+    with redis.Redis.from_url(url) as client:
+        client.hset(mode_key(caller.service), "delivery", b"\xff")
+
+    caller.call("work", timeout=5)
+
+    assert replica.handled == 1
 
 
 def test_a_replica_that_stops_still_answers_what_it_has_begun(

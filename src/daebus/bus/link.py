@@ -244,7 +244,8 @@ class Link:
                 self._receiver.run()
             except (DaebusError, OSError, hiredis.ProtocolError) as error:
                 self._lose(error)
-            except Exception as error:
+            except BaseException as error:
+                # Also what ends a thread: `sys.exit` in a callback of a future, say.
                 log.exception("the reader of %s failed", self.name, extra={"event": "link.error"})
                 self._lose(error)
             # Jitter, so that a server that comes back is not met by all its clients at once.

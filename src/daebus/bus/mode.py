@@ -50,12 +50,12 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True):
         """Read the answer to HGETALL; None when there is no such service, or no right to look."""
         if not isinstance(reply, dict) or not reply:
             return None
-        fields = {key.decode(): value.decode() for key, value in reply.items()}
-        channels = fields.pop("channels", "[]")
         try:
+            fields = {key.decode(): value.decode() for key, value in reply.items()}
+            channels = fields.pop("channels", "[]")
             known = msgspec.json.decode(channels, type=tuple[str, ...])
             return msgspec.convert({**fields, "channels": known}, cls, strict=False)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return None  # Not ours: somebody else's key of that name.
 
     def fields(self) -> list[bytes]:

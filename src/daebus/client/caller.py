@@ -90,9 +90,11 @@ class DaebusCaller:
                 it, and does not start what nobody waits for any more. In a handler, no call waits
                 longer than the handler's own caller.
             headers: passed along as `request.headers`.
-            idempotency_key: stands for what is to be done once, so that a call whose outcome is
-                unknown can be repeated. Within the service's `deduplication` time a call with the
-                same key gets the first one's result or error, and waits for it if need be.
+            idempotency_key: a text that stands for what is to be done once. Within the service's
+                `deduplication` time a call of the same action with the same key gets the first
+                one's result or error, whatever its payload, and the handler does not run again;
+                while it still runs, the call waits for it. Use it to repeat a call whose outcome
+                is unknown.
 
         Returns:
             The payload of the final response.
@@ -287,7 +289,8 @@ class DaebusCaller:
             idempotency_key: as for `call`.
 
         Returns:
-            How many received it: 1, or 0 when no service of this name is alive.
+            1 when a replica received it or the service's inbox has it; 0 when no service of this
+            name is alive, nor has an inbox.
 
         Raises:
             ServerUnavailable: the server cannot be reached.

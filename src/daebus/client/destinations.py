@@ -112,7 +112,7 @@ class Destination:
 
     def under_way(self) -> list[LiveReplica]:
         """The replicas that have calls of this process, also those that are given no more."""
-        return [replica for replica in list(self._known.values()) if replica.calls]
+        return [each for each in (*self._known.values(), self._shared) if each.calls]
 
     def forget(self) -> None:
         """Drop what is known."""
@@ -146,6 +146,8 @@ class Destination:
         """What a look has found."""
         if isinstance(found, Found):
             self._learn(found)
+            # The watch may have forgotten it meanwhile: what is known must be kept fresh.
+            self._directory.enter(self)
         with self._lock:
             self._is_looking = False
             calls, self._waiting = self._waiting, []
@@ -184,6 +186,7 @@ class Destination:
         """Send a call to whoever listens to the service's own channel."""
         call.replica = self._shared
         call.data = publish(self._shared.channel, body)
+        self._shared.calls[call.request_id] = None
         try:
             self._link.send(call)
         except DaebusError as error:

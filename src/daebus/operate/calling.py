@@ -75,7 +75,8 @@ def send(
 ) -> None:
     """Ask a service for an action without waiting for a reply.
 
-    Prints how many replicas received it; 0 ends with exit code 1.
+    One replica gets it; a service with an inbox gets it later, if it is down
+    now. Where nobody takes it the exit code is 1.
 
     Examples:
       daebus send metrics record_metric '{"name": "cpu", "value": 0.5}'
@@ -84,7 +85,8 @@ def send(
     value = _payload(payload)
     with DaebusCaller(service, url) as caller:
         receivers = caller.send_message(action, value, timeout)
-    _show_receivers(receivers, f"no service {service!r} is listening", as_json=as_json)
+    nobody = f"no service {service!r} is listening"
+    _show_receivers(receivers, "accepted", nobody, as_json=as_json)
 
 
 def publish(
@@ -96,7 +98,8 @@ def publish(
 ) -> None:
     """Publish a message to a channel, for all who listen to it.
 
-    Prints how many received it; 0 ends with exit code 1.
+    Prints how many received it, with the services whose inbox keeps it for a
+    durable listener; 0 ends with exit code 1.
 
     Examples:
       daebus publish user_events '{"type": "registered", "id": 1}'
@@ -108,7 +111,8 @@ def publish(
         receivers = broadcast.send(channel, value)
     finally:
         broadcast.close()
-    _show_receivers(receivers, f"nobody listens to {channel!r}", as_json=as_json)
+    done = f"received by {output.count(receivers, 'subscriber')}"
+    _show_receivers(receivers, done, f"nobody listens to {channel!r}", as_json=as_json)
 
 
 def _payload(text: str | None) -> Any:
@@ -131,11 +135,11 @@ def _payload(text: str | None) -> Any:
         ) from None
 
 
-def _show_receivers(receivers: int, nobody: str, *, as_json: bool) -> None:
+def _show_receivers(receivers: int, done: str, nobody: str, *, as_json: bool) -> None:
     if as_json:
         output.show_json({"receivers": receivers})
     elif receivers:
-        output.say(f"received by {output.count(receivers, 'subscriber')}")
+        output.say(done)
     else:
         output.fail(nobody)
     if receivers == 0:

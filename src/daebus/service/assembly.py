@@ -116,9 +116,10 @@ class Assembly:
                 registry=registry,
                 routes=routes,
                 outlet=outlet,
+                cancellations=cancellations,
+                idempotency=idempotency,
                 incidents=incidents,
                 spool=self.spool,
-                cancellations=cancellations,
                 is_wanted=is_running,
             )
 

@@ -15,6 +15,9 @@ from daebus.messages import decode_control
 REMEMBER_S = 600.0
 MAX_REMEMBERED = 10_000
 
+#: A longer id is not remembered, in characters, so that those that are fit into memory.
+MAX_ID_LENGTH = 200
+
 
 class Cancels(Protocol):
     """Where handlers run; see `Runner`."""
@@ -73,6 +76,9 @@ class Control:
             request_id = decode_control(data, self._max_bytes).cancel
         except BadMessage as error:
             self._incidents.report("bad_message", f"dropped on the control channel: {error.reason}")
+            return
+        if len(request_id) > MAX_ID_LENGTH:
+            self._incidents.report("bad_message", "dropped on the control channel: a long id")
             return
         # Remembered first: what starts from now on sees it there, what runs already is told.
         self._cancellations.add(request_id)

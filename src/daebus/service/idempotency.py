@@ -18,15 +18,21 @@ from daebus.bus.commands import Receivers, ServerReply
 from daebus.bus.link import Link
 from daebus.bus.script import Script, ScriptCall
 from daebus.channels import alive_channel, answer_key
-from daebus.errors import CallTimeout, Code, DaebusError, ServerUnavailable
+from daebus.errors import BadMessage, CallTimeout, Code, DaebusError, ServerUnavailable
+from daebus.logs import describe, get_logger
 from daebus.messages import ErrorEnvelope, ReplyEnvelope, decode_reply
 from daebus.service.exchange import Exchange
 from daebus.service.request import Request
 from daebus.service.response import Outlet, Response
 
-#: For how long, in seconds, a request counts as running when its deadline says less: its caller may
-#: have given up, and repeats it. If its replica dies, a repeat runs at once.
+log = get_logger(__name__)
+
+#: For how long, in seconds, a request counts as running when its deadline and the window say less:
+#: its caller may have given up, and repeats it. If its replica dies, a repeat runs at once.
 RUNNING_S = 60.0
+
+#: … and for how long at most, in seconds: a server takes no time that is too large.
+LONGEST_S = 30 * 86_400.0
 
 #: Longest wait for the server, in seconds.
 ASK_S = 10.0
@@ -45,7 +51,9 @@ local found = redis.call('HMGET', KEYS[1], 'message', 'replica')
 if found[1] and found[1] ~= ARGV[2] then
   local seen = redis.pcall('PUBSUB', 'NUMSUB', ARGV[6] .. found[2])
   if seen.err or seen[2] > 0 then
-    if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'for:' .. ARGV[3], ARGV[4]) end
+    if ARGV[4] ~= '' then
+      redis.call('HSET', KEYS[1], 'for:' .. ARGV[4] .. ' ' .. ARGV[3], '')
+    end
     return {'running'}
   end
 end
@@ -64,7 +72,6 @@ local fields, waiting = redis.call('HGETALL', KEYS[1]), {}
 for number = 1, #fields, 2 do
   if string.sub(fields[number], 1, 4) == 'for:' then
     table.insert(waiting, string.sub(fields[number], 5))
-    table.insert(waiting, fields[number + 1])
   end
 end
 redis.call('DEL', KEYS[1])
@@ -115,19 +122,36 @@ class Idempotency:
         """
         if self._window_ms == 0:
             return True
+        response = self.keep(exchange, has_begun=False)
         try:
             reply = self._ask(exchange.request).result(ASK_S)
         except TimeoutError:
             raise CallTimeout("the server", "EVAL", ASK_S) from None
-        return self._decide(exchange, reply)
+        return self._decide(exchange.request, response, reply)
 
     async def begin_async(self, exchange: Exchange) -> bool:
         """The same, on an event loop."""
         if self._window_ms == 0:
             return True
-        return self._decide(exchange, await wrap_future(self._ask(exchange.request)))
+        response = self.keep(exchange, has_begun=False)
+        reply = await wrap_future(self._ask(exchange.request))
+        return self._decide(exchange.request, response, reply)
 
-    def end(self, request: Request, envelope: object) -> None:
+    def keep(self, exchange: Exchange, *, has_begun: bool) -> KeptResponse:
+        """Let the final response of a request be kept, whoever sends it.
+
+        Args:
+            exchange: the request.
+            has_begun: whether its handler runs, so that there is an answer to keep.
+        """
+        if exchange.request.message_id is None:
+            exchange.request.message_id = uuid.uuid4().hex
+        response = KeptResponse(exchange.request, self._outlet, self, has_begun=has_begun)
+        if self._window_ms > 0:
+            exchange.response = response
+        return response
+
+    def end(self, request: Request, envelope: object, *, has_begun: bool) -> None:
         """A request is answered: keep that, and answer the repeats that wait for it.
 
         Raises:
@@ -138,11 +162,16 @@ class Idempotency:
         is_kept = not isinstance(envelope, ErrorEnvelope) or self._is_answer(request, envelope)
 
         def answer_waiting(waiting: Any) -> None:
-            if isinstance(waiting, list):
-                for request_id, reply_to in zip(waiting[::2], waiting[1::2], strict=True):
-                    self._answer(data, msgspec.json.decode(request_id), reply_to.decode())
+            for name in waiting if isinstance(waiting, list) else []:
+                reply_to, _, request_id = name.decode().partition(" ")
+                try:
+                    self._answer(data, msgspec.json.decode(request_id), reply_to)
+                except DaebusError as error:
+                    # Called by the thread that reads: the next one shall have its answer.
+                    text = describe(error)
+                    log.error("a reply was lost: %s", text, extra={"event": "reply.lost"})
 
-        answer = data if is_kept else b""
+        answer = data if has_begun and is_kept else b""
         self._run(_END, request, answer_waiting, self._message(request), answer, self._window_ms)
 
     def _is_answer(self, request: Request, error: ErrorEnvelope) -> bool:
@@ -152,10 +181,9 @@ class Idempotency:
 
     def _ask(self, request: Request) -> Future[Any]:
         """Begin, or learn why not."""
-        if request.message_id is None:
-            request.message_id = uuid.uuid4().hex
-        remaining_s = request.remaining() or 0.0
+        running_s = max(request.remaining() or 0.0, RUNNING_S, self._window_ms / 1000)
         told: Future[Any] = Future()
+        told.set_running_or_notify_cancel()  # Who waits may be cancelled; the answer comes still.
         self._run(
             _BEGIN,
             request,
@@ -164,7 +192,7 @@ class Idempotency:
             self._message(request),
             msgspec.json.encode(request.request_id),
             request.reply_to or "",
-            int(max(remaining_s, RUNNING_S) * 1000),
+            int(min(running_s, LONGEST_S) * 1000),
             alive_channel(self._service, ""),
         )
         return told
@@ -177,17 +205,16 @@ class Idempotency:
         *arguments: str | bytes | int,
     ) -> None:
         self._link.load(script)
-        key = answer_key(self._service, request.idempotency_key or "")
+        key = answer_key(self._service, request.action or "", request.idempotency_key or "")
         self._link.send(_Step(self._link, script, script.call([key], *arguments), then))
 
-    def _decide(self, exchange: Exchange, reply: Any) -> bool:
+    def _decide(self, request: Request, response: KeptResponse, reply: Any) -> bool:
         if isinstance(reply, DaebusError):
             raise reply
         if not isinstance(reply, list):
             raise ServerUnavailable("the server", f"it keeps no idempotency keys: {reply}")
-        request = exchange.request
         if reply[0] == b"begun":
-            exchange.response = _KeptResponse(request, self._outlet, self)
+            response.has_begun = True
             return True
         if reply[0] == b"answered" and request.reply_to is not None:
             self._answer(reply[1], request.request_id, request.reply_to)
@@ -200,16 +227,27 @@ class Idempotency:
             envelope: object = ErrorEnvelope(str(kept.error), kept.code, request_id)
         else:
             envelope = ReplyEnvelope(kept.status, kept.payload, request_id)
-        self._outlet.publish(reply_to, self._outlet.encode(envelope))
+        try:
+            answer = self._outlet.encode(envelope)
+        except BadMessage as error:  # With this longer id it is too large.
+            answer = self._outlet.encode(
+                ErrorEnvelope(error.reason, Code.HANDLER_ERROR, request_id)
+            )
+        self._outlet.publish(reply_to, answer)
 
     def _message(self, request: Request) -> str:
         return f"{self._prefix}{request.message_id}"
 
 
 class _Step(ScriptCall):
-    """One of the two scripts; what it gives, or why it gives nothing, goes to a function."""
+    """One of the two scripts; what it gives, or why it gives nothing, goes to a function.
+
+    Both may run twice, so one that was under way when the connection broke is sent again: without
+    its end a request would count as running, and a repeat of it would wait.
+    """
 
     __slots__ = ("_then",)
+    resend = True
 
     def __init__(
         self, link: Link, script: Script, data: bytes, then: Callable[[Any], None]
@@ -226,16 +264,23 @@ class _Step(ScriptCall):
         self._then(error)
 
 
-class _KeptResponse(Response):
-    """A response whose final part is kept before it is sent."""
+class KeptResponse(Response):
+    """A response whose final part is kept before it is sent.
 
-    __slots__ = ("_idempotency",)
+    Attributes:
+        has_begun: whether the handler runs, so that there is an answer to keep.
+    """
 
-    def __init__(self, request: Request, outlet: Outlet, idempotency: Idempotency) -> None:
+    __slots__ = ("_idempotency", "has_begun")
+
+    def __init__(
+        self, request: Request, outlet: Outlet, idempotency: Idempotency, *, has_begun: bool
+    ) -> None:
         super().__init__(request, outlet)
         self._idempotency = idempotency
+        self.has_begun = has_begun
 
     def _send(self, envelope: object, *, final: bool) -> Receivers:
         if final and not self.is_answered:
-            self._idempotency.end(self._request, envelope)
+            self._idempotency.end(self._request, envelope, has_begun=self.has_begun)
         return super()._send(envelope, final=final)

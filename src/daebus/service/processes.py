@@ -22,6 +22,7 @@ from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Tally, refuse
+from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import open_parcel, pack, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
@@ -83,9 +84,10 @@ class Processes:
         registry: the service's handlers.
         routes: the same, as messages find them.
         outlet: where answers to messages of an earlier run leave.
+        cancellations: the requests that are not to be started any more.
+        idempotency: told of requests with a key whose workers are killed, and cannot say it.
         incidents: where what goes wrong is counted.
         spool: the replica's folder.
-        cancellations: the requests that are not to be started any more.
         is_wanted: tells whether nobody has asked to stop.
     """
 
@@ -99,9 +101,10 @@ class Processes:
         registry: Registry,
         routes: Routes,
         outlet: Outlet,
+        cancellations: Cancellations,
+        idempotency: Idempotency,
         incidents: Incidents,
         spool: Spool,
-        cancellations: Cancellations,
         is_wanted: Callable[[], bool],
     ) -> None:
         self._service = service
@@ -111,9 +114,10 @@ class Processes:
         self._registry = registry
         self._routes = routes
         self._outlet = outlet
+        self._cancelled = cancellations.ids
+        self._idempotency = idempotency
         self._incidents = incidents
         self._spool = spool
-        self._cancelled = cancellations.ids
         self._is_wanted = is_wanted
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
@@ -259,6 +263,7 @@ class Processes:
     def _put(self, exchange: Exchange) -> bool:
         """Put a message into the queue once there is room; False when it is to be tried again."""
         key = f"{self._run}{next(self._numbers):x}"
+        self._watch_key(exchange)
         with self._changed:
             self._changed.wait_for(self._has_room)
             if self._is_cut:
@@ -290,6 +295,11 @@ class Processes:
         refuse(exchange, Code.OVERLOADED, text)
         exchange.finish(text)
         return True
+
+    def _watch_key(self, exchange: Exchange) -> None:
+        """Let the repeats of a request hear of its end also when that comes from here."""
+        if exchange.request.idempotency_key is not None:
+            self._idempotency.keep(exchange, has_begun=True)
 
     def _has_room(self) -> bool:
         return self._is_cut or len(self._tasks) < WINDOW * self._settings.processes
@@ -344,6 +354,7 @@ class Processes:
                 return  # What became of it is known, though its worker has died since.
             exchange = unpack(parcel, self._routes, self._outlet)
             self._adopted.add(key)
+            self._watch_key(exchange)
             task = self._tasks[key] = _Task(key, exchange, failures)
         if failures >= self._settings.max_attempts:
             self._give_up(task)
@@ -371,7 +382,7 @@ class Processes:
         if task is None:
             return
         route = task.exchange.route
-        if task.exchange.request.is_expired:
+        if _callers_patience_s(task.exchange) == 0:
             self._incidents.report(
                 "expired", f"the deadline of a request for {route.name!r} passed while it ran"
             )
@@ -490,9 +501,18 @@ def _limit_at(exchange: Exchange) -> float | None:
     """When a handler that starts now has to be ended, on the monotonic clock."""
     if exchange.request.is_expired:
         return None  # The worker does not start it.
-    limits = [exchange.route.timeout_s, exchange.request.remaining()]
+    limits = [exchange.route.timeout_s, _callers_patience_s(exchange)]
     found = [limit_s for limit_s in limits if limit_s is not None]
     return monotonic() + min(found) if found else None
+
+
+def _callers_patience_s(exchange: Exchange) -> float | None:
+    """Seconds until a handler that runs is of no use to its caller; None if that is not known.
+
+    A caller of a stream waits as long again after each response, which only the worker knows of; it
+    cancels the request when it gives up.
+    """
+    return None if exchange.request.is_stream else exchange.remaining_s()
 
 
 def _log_end(worker: Worker, how: str, reason: str | None, task: _Task | None) -> None:

@@ -26,6 +26,7 @@ class Request:
         service: the service that sent it; None for a bare caller.
         headers: what the caller passed along, by name.
         idempotency_key: the caller's name for what is to be done once.
+        is_stream: whether the caller takes each response, and not only the final one.
         message_id: the same however often the message is delivered; the caller's `request_id`
             where it is delivered once at most.
         delivery_count: how often it was delivered, this time counted. Above 1 it is a redelivery,
@@ -41,6 +42,7 @@ class Request:
     service: str | None = None
     headers: Mapping[str, str] = _NO_HEADERS
     idempotency_key: str | None = None
+    is_stream = False
     is_expired = False
     is_cancelled = False
 
@@ -89,11 +91,11 @@ class ActionRequest(Request):
 
     __slots__ = (
         "_deadline_at",
-        "_is_stream",
         "_was_cancelled",
         "action",
         "headers",
         "idempotency_key",
+        "is_stream",
         "reply_to",
         "request_id",
         "service",
@@ -114,7 +116,7 @@ class ActionRequest(Request):
         self.headers = envelope.headers or _NO_HEADERS
         timeout_ms = envelope.timeout_ms
         self._was_cancelled = False
-        self._is_stream = envelope.stream
+        self.is_stream = envelope.stream
         self.idempotency_key = envelope.idempotency_key
         self._deadline_at = None if timeout_ms is None else monotonic() + timeout_ms / 1000 - age_s
 
@@ -133,7 +135,7 @@ class ActionRequest(Request):
 
     def on_partial_response(self) -> None:
         """A response that is not final: who takes each of them waits as long for the next one."""
-        if self._is_stream:
+        if self.is_stream:
             self._deadline_at = None
 
     def on_cancelled(self) -> None:
