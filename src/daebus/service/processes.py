@@ -523,7 +523,8 @@ def _stays_in_queue(exchange: Exchange) -> bool:
 
 def _limit_at(exchange: Exchange) -> float | None:
     """When a handler that starts now has to be ended, on the monotonic clock."""
-    limits = [exchange.route.timeout_s, _callers_patience_s(exchange)]
+    # One that is too late by now is refused by its worker, which need not be killed for that.
+    limits = [exchange.route.timeout_s, _callers_patience_s(exchange) or None]
     found = [limit_s for limit_s in limits if limit_s is not None]
     return monotonic() + min(found) if found else None
 
