@@ -193,10 +193,11 @@ def test_no_worker_outlives_its_service(
             call.cancel()
 
 
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_sigterm_to_all_processes_lets_the_running_handlers_finish(
-    url: str, service_name: str, processes: Processes
+    url: str, service_name: str, processes: Processes, start_method: str
 ) -> None:
-    program = start_program(processes, service_name, url, processes=8)
+    program = start_program(processes, service_name, url, processes=8, start_method=start_method)
     with DaebusCaller(service_name, url) as caller:
         assert len(pids_of(caller, 8)) == 8
         calls = [caller.submit("sleep", {"seconds": 0.5}) for _ in range(8)]
@@ -207,6 +208,24 @@ def test_sigterm_to_all_processes_lets_the_running_handlers_finish(
         assert len({call.result(10) for call in calls}) == 8
     assert program.wait() == 0
     assert "cut off" not in program.output
+    assert "died" not in program.output
+
+
+def test_a_handler_that_never_returns_ends_with_a_service_whose_fork_server_has_gone(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    settings = {"processes": 1, "start_method": "forkserver", "grace": 0.3}
+    program = start_program(processes, service_name, url, **settings)
+    with DaebusCaller(service_name, url) as caller:
+        pid = caller.call("pid")
+        call = caller.submit("sleep", {"seconds": 60})
+        assert caller.call("in_a_thread", 1) == 1
+
+        os.killpg(program.pid, signal.SIGTERM)
+
+        assert isinstance(call.exception(), ServiceStopping)
+    assert program.wait() == 0
+    eventually(lambda: not is_alive(pid), timeout_s=2.0)
 
 
 def test_a_stop_tells_those_that_it_cuts_off_and_keeps_what_nobody_waits_for(
