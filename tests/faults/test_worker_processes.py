@@ -23,6 +23,7 @@ from daebus import (
     RemoteError,
     ServiceStopping,
     WorkerDied,
+    request,
 )
 from daebus.bus.embedded import EmbeddedServer
 from fixtures import process_handlers
@@ -301,6 +302,39 @@ def test_a_message_of_an_earlier_run_that_runs_too_long_is_not_tried_again(
     queue = queue_of(spool, service_name)
     eventually(lambda: not [*queue.peek(), *queue.peek(state="chosen")])
     assert note.read_text().split() == ["1", "2"]
+
+
+@pytest.mark.parametrize("overflow", ["spill", "reject"])
+def test_what_waited_for_a_process_is_not_lost_when_its_handler_moves_to_a_thread(
+    start: Start,
+    broadcaster: Broadcast,
+    service_name: str,
+    tmp_path: Path,
+    spool: Path,
+    overflow: str,
+) -> None:
+    app, note = make_app(grace=0.2, processes=1), tmp_path / "note"
+    start(app)
+    for number in range(3):
+        broadcaster.send("slow_notes", {"path": str(note), "seconds": 60, "text": number})
+    eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (1, 2))
+    app.stop()
+
+    heard: list[tuple[object, int]] = []
+    app = Daebus("app", processes=1, overflow=overflow)
+    app.action("pid", workers="process")(process_handlers.pid)
+
+    @app.listen("slow_notes")
+    def hear(data: dict[str, object]) -> None:
+        heard.append((data["text"], request.delivery_count))
+
+    start(app)
+
+    if overflow == "spill":
+        eventually(lambda: set(heard) == {(0, 2), (1, 1), (2, 1)})
+    else:
+        eventually(lambda: len(queue_of(spool, service_name).dead) == 3)
+        assert not heard
 
 
 def test_a_message_that_a_stop_cut_off_is_marked_when_it_is_handled_again(

@@ -107,6 +107,9 @@ class Assembly:
         )
         self.handling = Handling(incidents, cancellations, idempotency)
 
+        def hand_over(exchange: Exchange) -> bool:
+            return self.runners.hand_over(exchange)  # They are made with the processes.
+
         def make_processes() -> Processes:
             return Processes(
                 service,
@@ -120,6 +123,7 @@ class Assembly:
                 spool=self.spool,
                 cancellations=cancellations,
                 is_wanted=is_running,
+                hand_over=hand_over,
             )
 
         self.spool = Spool(settings.spool, service, url)

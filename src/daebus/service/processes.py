@@ -28,7 +28,7 @@ from daebus.service.handling import Tally, refuse
 from daebus.service.parcels import open_parcel, pack, unpack
 from daebus.service.registry import PROCESS, Function, Registry, where
 from daebus.service.response import Outlet
-from daebus.service.routes import Routes
+from daebus.service.routes import Place, Routes
 from daebus.service.spool import Spool
 from daebus.service.worker_process import (
     BURY,
@@ -96,6 +96,7 @@ class Processes:
         spool: the replica's folder.
         cancellations: the requests that are not to be started any more.
         is_wanted: tells whether nobody has asked to stop.
+        hand_over: takes a message whose handler does not run in processes any more, if it can.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Processes:
         spool: Spool,
         cancellations: Cancellations,
         is_wanted: Callable[[], bool],
+        hand_over: Callable[[Exchange], bool],
     ) -> None:
         self._service = service
         self._url = url
@@ -124,6 +126,7 @@ class Processes:
         self._spool = spool
         self._cancelled = cancellations.ids
         self._is_wanted = is_wanted
+        self._hand_over = hand_over
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
         self.offer = self._backlog.offer
@@ -355,6 +358,11 @@ class Processes:
                 return  # What became of it is known, though its worker has died since.
             exchange = unpack(parcel, self._routes, self._outlet)
             self._adopted.add(key)
+            if exchange.route.place is not Place.PROCESS:
+                exchange.request.delivery_count += failures
+                if not self._hand_over(exchange):
+                    raise BadMessage(f"{exchange.route.name!r} does not run in processes any more")
+                return
             task = self._tasks[key] = _Task(key, exchange, failures)
         if failures >= self._settings.max_attempts:
             self._give_up(task)
