@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import selectors
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, Protocol
@@ -69,6 +71,8 @@ class Worker:
         #: Whether it was told to end; what it does until then is its last.
         self.is_leaving = False
         self.has_worked = False
+        #: Whether the server that forked it has gone (`forkserver`): its end is told by its pipe.
+        self.is_orphan = False
         #: What it said before it failed.
         self.last_words = ""
         self.process = process
@@ -89,7 +93,11 @@ class Worker:
 
     def kill(self) -> None:
         """End it now, whatever it does."""
-        self.process.kill()
+        if not self.is_orphan:
+            self.process.kill()
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> str:
         """Wait until it is gone, killing it if that does not come by itself; give how it ended."""
@@ -257,6 +265,13 @@ class WorkerGroup:
                 self._take(worker, worker.pipe.recv_bytes())
         except (EOFError, OSError):
             has_ended = True
+        else:
+            if has_ended and self._context.get_start_method() == "forkserver":
+                # Its pipe is open, so it is the server that has ended: systemd's stop goes to that,
+                # too. The worker works on, and what is to be started has a new server.
+                self._selector.unregister(worker.process.sentinel)
+                worker.is_orphan = True
+                return
         if has_ended:
             self._ended(worker)
 
@@ -293,7 +308,8 @@ class WorkerGroup:
 
     def _ended(self, worker: Worker) -> None:
         self._selector.unregister(worker.pipe)
-        self._selector.unregister(worker.process.sentinel)
+        if not worker.is_orphan:
+            self._selector.unregister(worker.process.sentinel)
         how = worker.wait()
         self._workers = [one for one in self._workers if one is not worker]
         worker_ends.close(worker.pipe, worker.lifeline)

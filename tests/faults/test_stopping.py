@@ -74,3 +74,44 @@ def test_a_second_signal_ends_at_once(url: str, service_name: str, processes: Pr
         service.signal(signal.SIGTERM)
 
         assert service.wait() == 128 + signal.SIGTERM
+
+
+STUCK = """
+import sys, threading, time
+from daebus import Daebus
+
+app = Daebus("stuck", grace=0.5)
+
+@app.action("in_a_thread")
+def in_a_thread():
+    print("the thread is stuck")
+    threading.Event().wait()
+
+@app.action("in_the_loop")
+async def in_the_loop():
+    print("the loop is stuck")
+    time.sleep(1000)
+
+@app.on_stop
+def clean_up():
+    time.sleep(1000)
+
+app.run(sys.argv[1])
+"""
+
+
+def test_what_blocks_everywhere_at_once_holds_up_no_stop(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    service = processes.python(STUCK, service_name, env={"DAEBUS_URL": url})
+    service.wait_for("is ready at")
+    with DaebusCaller(service_name, url) as caller:
+        calls = [caller.submit("in_a_thread"), caller.submit("in_the_loop")]
+        service.wait_for("the thread is stuck")
+        service.wait_for("the loop is stuck")
+        asked_at = monotonic()
+        service.signal(signal.SIGTERM)
+
+        assert service.wait() == 0
+        assert monotonic() - asked_at <= 0.5 + 1.0
+        assert all(isinstance(call.exception(), ServiceStopping) for call in calls)

@@ -23,6 +23,7 @@ from daebus import (
     RemoteError,
     ServiceStopping,
     WorkerDied,
+    request,
 )
 from daebus.bus.embedded import EmbeddedServer
 from fixtures import process_handlers
@@ -193,10 +194,11 @@ def test_no_worker_outlives_its_service(
             call.cancel()
 
 
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_sigterm_to_all_processes_lets_the_running_handlers_finish(
-    url: str, service_name: str, processes: Processes
+    url: str, service_name: str, processes: Processes, start_method: str
 ) -> None:
-    program = start_program(processes, service_name, url, processes=8)
+    program = start_program(processes, service_name, url, processes=8, start_method=start_method)
     with DaebusCaller(service_name, url) as caller:
         pids = pids_of(caller, 8)
         calls = [caller.submit("sleep", {"seconds": 0.5}) for _ in range(8)]
@@ -207,6 +209,24 @@ def test_sigterm_to_all_processes_lets_the_running_handlers_finish(
         assert {call.result(10) for call in calls} == pids
     assert program.wait() == 0
     assert "cut off" not in program.output
+    assert "died" not in program.output
+
+
+def test_a_handler_that_never_returns_ends_with_a_service_whose_fork_server_has_gone(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    settings = {"processes": 1, "start_method": "forkserver", "grace": 0.3}
+    program = start_program(processes, service_name, url, **settings)
+    with DaebusCaller(service_name, url) as caller:
+        pid = caller.call("pid")
+        call = caller.submit("sleep", {"seconds": 60})
+        assert caller.call("in_a_thread", 1) == 1
+
+        os.killpg(program.pid, signal.SIGTERM)
+
+        assert isinstance(call.exception(), ServiceStopping)
+    assert program.wait() == 0
+    eventually(lambda: not is_alive(pid), timeout_s=2.0)
 
 
 def test_a_stop_tells_those_that_it_cuts_off_and_keeps_what_nobody_waits_for(
@@ -308,6 +328,39 @@ def test_a_message_of_an_earlier_run_that_runs_too_long_is_not_tried_again(
     queue = queue_of(spool, service_name)
     eventually(lambda: not [*queue.peek(), *queue.peek(state="chosen")])
     assert note.read_text().split() == ["1", "2"]
+
+
+@pytest.mark.parametrize("overflow", ["spill", "reject"])
+def test_what_waited_for_a_process_is_not_lost_when_its_handler_moves_to_a_thread(
+    start: Start,
+    broadcaster: Broadcast,
+    service_name: str,
+    tmp_path: Path,
+    spool: Path,
+    overflow: str,
+) -> None:
+    app, note = make_app(grace=0.2, processes=1), tmp_path / "note"
+    start(app)
+    for number in range(3):
+        broadcaster.send("slow_notes", {"path": str(note), "seconds": 60, "text": number})
+    eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (1, 2))
+    app.stop()
+
+    heard: list[tuple[object, int]] = []
+    app = Daebus("app", processes=1, overflow=overflow)
+    app.action("pid", workers="process")(process_handlers.pid)
+
+    @app.listen("slow_notes")
+    def hear(data: dict[str, object]) -> None:
+        heard.append((data["text"], request.delivery_count))
+
+    start(app)
+
+    if overflow == "spill":
+        eventually(lambda: set(heard) == {(0, 2), (1, 1), (2, 1)})
+    else:
+        eventually(lambda: len(queue_of(spool, service_name).dead) == 3)
+        assert not heard
 
 
 def test_a_message_that_a_stop_cut_off_is_marked_when_it_is_handled_again(

@@ -107,6 +107,9 @@ class Assembly:
         )
         self.handling = Handling(incidents, cancellations, idempotency)
 
+        def hand_over(exchange: Exchange) -> bool:
+            return self.runners.hand_over(exchange)  # They are made with the processes.
+
         def make_processes() -> Processes:
             return Processes(
                 service,
@@ -121,6 +124,7 @@ class Assembly:
                 incidents=incidents,
                 spool=self.spool,
                 is_wanted=is_running,
+                hand_over=hand_over,
             )
 
         self.spool = Spool(settings.spool, service, url)

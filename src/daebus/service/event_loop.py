@@ -15,8 +15,10 @@ from daebus.service.handling import Handling, Tally
 #: How often the handlers are looked through for those whose callers have given up, in seconds.
 SWEEP_S = 0.1
 
-#: How long a cancelled handler may take to end, in seconds.
-CANCEL_S = 0.3
+#: How long a cancelled handler may take to end, and the loop beyond that to say so, in seconds.
+#: With the service's last words it must stay below the second that a stop may take too long.
+CANCEL_S = 0.2
+SAY_S = 0.1
 
 
 class EventLoop:
@@ -96,7 +98,7 @@ class EventLoop:
             return []
         finished = asyncio.run_coroutine_threadsafe(self._finish(deadline), self._loop)
         try:
-            cut = finished.result(deadline.remaining_s() + 2 * CANCEL_S)
+            cut = finished.result(deadline.remaining_s() + CANCEL_S + SAY_S)
         except TimeoutError:  # A handler blocks the loop itself.
             cut = list(self._tasks.values())
             for exchange in cut:

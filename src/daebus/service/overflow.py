@@ -113,11 +113,13 @@ class Overflow:
                 return True
             return self._append(exchange)
 
-    def hand_over(self, exchange: Exchange) -> None:
-        """Take a message that waited for another runner, before its handler was changed."""
+    def hand_over(self, exchange: Exchange) -> bool:
+        """Take a message that waited for another runner, before its handler was changed.
+
+        False when there is no room. Safe from any thread.
+        """
         with self._lock:
-            if not self._append(exchange):
-                self._incidents.report("spill_error", "messages wait for the next start: no room")
+            return self._append(exchange)
 
     def join(self, deadline: Deadline) -> list[Exchange]:
         """See `Runner`. What no caller waits for is kept on disk, for the next start."""
@@ -259,7 +261,10 @@ class Overflow:
                 with self._lock:
                     self._waiting -= 1
                     self._waiting_bytes -= exchange.size_bytes
-                self._others[place].hand_over(exchange)
+                if not self._others[place].hand_over(exchange):
+                    self._incidents.report(
+                        "spill_error", "messages wait for the next start: no room"
+                    )
         return bool(exchanges)
 
     def _end(self) -> None:

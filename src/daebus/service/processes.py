@@ -26,7 +26,7 @@ from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import open_parcel, pack, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
-from daebus.service.routes import Routes
+from daebus.service.routes import Place, Routes
 from daebus.service.spool import Spool
 from daebus.service.work_queue import open_queue, tidy
 from daebus.service.worker_handlers import check_importable, for_workers
@@ -89,6 +89,7 @@ class Processes:
         incidents: where what goes wrong is counted.
         spool: the replica's folder.
         is_wanted: tells whether nobody has asked to stop.
+        hand_over: takes a message whose handler does not run in processes any more, if it can.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Processes:
         incidents: Incidents,
         spool: Spool,
         is_wanted: Callable[[], bool],
+        hand_over: Callable[[Exchange], bool],
     ) -> None:
         self._service = service
         self._url = url
@@ -119,6 +121,7 @@ class Processes:
         self._incidents = incidents
         self._spool = spool
         self._is_wanted = is_wanted
+        self._hand_over = hand_over
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
         #: See `Runner`.
         self.offer = self._backlog.offer
@@ -354,6 +357,11 @@ class Processes:
                 return  # What became of it is known, though its worker has died since.
             exchange = unpack(parcel, self._routes, self._outlet)
             self._adopted.add(key)
+            if exchange.route.place is not Place.PROCESS:
+                exchange.request.delivery_count += failures
+                if not self._hand_over(exchange):
+                    raise BadMessage(f"{exchange.route.name!r} does not run in processes any more")
+                return
             self._watch_key(exchange)
             task = self._tasks[key] = _Task(key, exchange, failures)
         if failures >= self._settings.max_attempts:

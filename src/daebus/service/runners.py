@@ -106,6 +106,14 @@ class Runners:
             overflow.close()
         return left
 
+    def hand_over(self, exchange: Exchange) -> bool:
+        """Take a message that waited for another runner, before its handler was changed.
+
+        False when it cannot wait on disk. Safe from any thread.
+        """
+        overflow = self._overflows.get(exchange.route.place)
+        return overflow is not None and overflow.hand_over(exchange)
+
     def __iter__(self) -> Iterator[Runner]:
         return iter(self._by_place.values())
 
