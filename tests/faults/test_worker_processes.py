@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from time import monotonic
 
 import pytest
@@ -220,7 +221,7 @@ def test_a_handler_that_never_returns_ends_with_a_service_whose_fork_server_has_
     with DaebusCaller(service_name, url) as caller:
         pid = caller.call("pid")
         call = caller.submit("sleep", {"seconds": 60})
-        assert caller.call("in_a_thread", 1) == 1
+        caller.call("in_a_thread", 1)
 
         os.killpg(program.pid, signal.SIGTERM)
 
@@ -378,6 +379,25 @@ def test_a_message_that_a_stop_cut_off_is_marked_when_it_is_handled_again(
     eventually(lambda: note.read_text().split() == ["1", "2"])
     app.stop()
     shutil.rmtree(queue_of(spool, service_name).path)
+
+
+def test_what_waited_for_processes_is_handled_by_a_service_that_has_none_any_more(
+    start: Start, broadcaster: Broadcast, tmp_path: Path, service_name: str
+) -> None:
+    note = tmp_path / "note"
+    app = make_app(grace=0.2)
+    start(app)
+    broadcaster.send("deliveries", {"path": str(note), "seconds": 60})
+    eventually(note.exists)
+    app.stop()
+
+    heard: SimpleQueue[tuple[int, str]] = SimpleQueue()
+    other = Daebus("other")
+    other.listen("deliveries")(lambda data: heard.put((other.request.delivery_count, data["path"])))
+    other.start(service_name)
+
+    assert heard.get(timeout=10) == (2, str(note))
+    other.stop()
 
 
 def test_what_nobody_waits_for_is_not_lost_while_the_folder_cannot_be_used(

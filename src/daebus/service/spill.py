@@ -3,6 +3,7 @@
     <spool>/spill-thread/         what memory had no room for
             spill-thread-first/   what was still in memory when the service stopped: older than that
             spill-thread-dead/    what no handler takes any more, among the queue's dead batches
+            work/                 what waited for processes, when the service has none any more
 
 Each of these is a turbo queue, and each of its events a block of messages: one event is put as a
 whole or not at all, so that a full disk never leaves a part of a block behind.
@@ -21,6 +22,7 @@ from daebus.errors import BadMessage, SettingsError
 from daebus.logs import Incidents, get_logger
 from daebus.service.exchange import Delivery, Exchange
 from daebus.service.parcels import Parcel, open_parcel, pack
+from daebus.service.routes import Place
 from daebus.service.spilled import Block, Spilled
 from daebus.service.spool import Spool
 from turbo_queue import (
@@ -55,6 +57,10 @@ RETRY_S = 0.5
 #: A batch whose service was killed is never given up: each kill counts as its failure, and what
 #: waits behind the message that was being handled is not to blame.
 _NEVER = 1_000_000
+
+#: The runner of processes, and the folder of its queue.
+PROCESSES = Place.PROCESS.name.lower()
+WORK = "work"
 
 #: Makes an exchange of a message that waited.
 Unpack = Callable[[Parcel, Delivery], Exchange]
@@ -105,6 +111,7 @@ class Spill:
         try:
             for path in self._left():
                 queue = _queue(path)
+                queue.reopen()  # That of processes is closed by a stop.
                 queue.recover()
                 before = count
                 for block in queue.peek():
@@ -189,6 +196,8 @@ class Spill:
     def _left(self) -> Iterator[Path]:
         """The folders in which something may be left, oldest first."""
         parts = [f"spill-{name}{part}" for name in self._names for part in ("-dead", "-first", "")]
+        if PROCESSES in self._names[1:]:
+            parts.insert(0, WORK)
         for slot in (self._spool.path, *self._spool.adopt()):
             for part in parts:
                 if (slot / part).is_dir():
@@ -230,6 +239,9 @@ class Spill:
             messages = _messages(batch)
         except BatchDamaged as error:
             batch.set_aside(error.reason)
+            return []
+        if not messages:
+            batch.acknowledge()
             return []
         self._in_hand.add(batch)
         block = Block(
@@ -303,12 +315,27 @@ def _messages(blocks: Iterable[Any]) -> list[bytes]:
     """
     messages = []
     for block in blocks:
+        if isinstance(block, bytes):
+            return _of_a_process(block)
         if not isinstance(block, list) or not all(isinstance(each, bytes) for each in block):
             raise BatchDamaged("it holds something else than messages of a service")
         messages += block
     if not messages:
         raise BatchDamaged("it holds no messages")
     return messages
+
+
+def _of_a_process(data: bytes) -> list[bytes]:
+    """A message that waited for a worker process, in a batch of its own.
+
+    Raises:
+        BatchDamaged: it is none.
+    """
+    try:
+        # What is stored elsewhere comes again from there.
+        return [] if open_parcel(data).is_stored else [data]
+    except BadMessage as error:
+        raise BatchDamaged(error.reason) from error
 
 
 def _sizes(block: Any) -> list[int]:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from daebus.errors import SettingsError
 from daebus.service.parcels import open_parcel
+from daebus.service.spill import WORK
 from daebus.service.spool import Spool
 from turbo_queue import Producer, Queue
 from turbo_queue.settings import LARGEST_EVENT_BYTES
-
-#: The folder of the queue, within the replica's.
-FOLDER = "work"
 
 #: The queue itself buries nothing: it counts, the service decides.
 NEVER = 1_000_000
@@ -34,7 +32,7 @@ def open_queue(spool: Spool, max_message_bytes: int) -> tuple[Queue, Producer]:
         producer = queue.producer()
         queue.recover()
         for folder in spool.adopt():
-            if (folder / FOLDER).is_dir():
+            if (folder / WORK).is_dir():
                 _move_all(_queue_in(folder, max_message_bytes), producer)
     except (OSError, SettingsError) as error:
         raise SettingsError(
@@ -68,7 +66,7 @@ def tidy(queue: Queue, producer: Producer, left_of: Callable[[str], list[bytes] 
 
 def _queue_in(folder: Path, max_message_bytes: int) -> Queue:
     return Queue(
-        folder / FOLDER,
+        folder / WORK,
         codec="raw",
         # One message, one batch: they are spread evenly, and each fails for itself.
         max_events_per_file=1,
