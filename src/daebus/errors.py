@@ -197,8 +197,8 @@ class Overloaded(RemoteError):
     """The service's backlog is full: the handler was not started; try again later."""
 
 
-class Expired(RemoteError):
-    """The deadline had passed before the handler could be started, so it was not."""
+class Expired(RemoteError, TimeoutError):
+    """The deadline passed before the handler was started, or while it was running."""
 
 
 class ServiceStopping(RemoteError):
@@ -214,7 +214,7 @@ class WorkerDied(RemoteError):
 
 
 class CallCancelled(RemoteError):
-    """The caller cancelled the request, or its deadline passed, while the handler was running."""
+    """The caller cancelled the request before its handler was done."""
 
 
 class Code:

@@ -131,12 +131,8 @@ class Handling:
                 exchange.request.reply_to,
                 extra={"event": "message.handling"},
             )
-        if exchange.request.request_id in self._cancelled:
+        if exchange.request.is_expired or exchange.request.request_id in self._cancelled:
             self._drop(exchange, "before its handler was started")
-            return None
-        if exchange.request.is_expired:
-            self._incidents.report("expired", "a request's deadline passed before it was handled")
-            refuse(exchange, Code.EXPIRED, "the deadline passed before the handler was started")
             return None
         try:
             return exchange.arguments()
@@ -149,8 +145,12 @@ class Handling:
 
     def _drop(self, exchange: Exchange, when: str) -> None:
         """Nobody wants the result any more: the caller has cancelled the request, or given up."""
-        self._incidents.report("cancelled", f"a request was cancelled {when}")
-        refuse(exchange, Code.CANCELLED, f"the request was cancelled {when}")
+        if exchange.request.is_expired:
+            self._incidents.report("expired", f"a request's deadline passed {when}")
+            refuse(exchange, Code.EXPIRED, f"the deadline passed {when}")
+        else:
+            self._incidents.report("cancelled", f"a request was cancelled {when}")
+            refuse(exchange, Code.CANCELLED, f"the request was cancelled {when}")
 
     def _finish(self, exchange: Exchange, result: Any) -> None:
         """Send what the handler returned: it has sent no final response itself."""

@@ -394,7 +394,7 @@ class Processes:
             self._incidents.report(
                 "expired", f"the deadline of a request for {route.name!r} passed while it ran"
             )
-            self._end(task, Code.CANCELLED, "the deadline passed while the handler was running")
+            self._end(task, Code.EXPIRED, "the deadline passed while the handler was running")
         else:
             self._incidents.report(
                 "handler_timeout",
