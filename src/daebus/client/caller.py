@@ -351,11 +351,11 @@ class DaebusCaller:
     ) -> tuple[C, Replies, Deadline]:
         """Send a request and expect its reply."""
         deadline = Deadline.after(timeout_s)
-        replies, destination = self._replies, self._destination
+        replies, destination, remaining_s = self._replies, self._destination, timeout_s
         if replies is None or destination is None or not replies.is_ready:
             replies, destination = self._connect(deadline)
+            remaining_s = deadline.at_s - monotonic()
         call = make(destination, action, replies.new_id(), replies)
-        remaining_s = deadline.at_s - monotonic()
         envelope = self._envelopes.make(action, payload, remaining_s, headers, idempotency_key)
         envelope.reply_to = replies.channel
         envelope.request_id = call.request_id
