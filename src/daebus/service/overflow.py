@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from daebus.deadline import Deadline
@@ -42,6 +42,7 @@ class Overflow:
         runner: handles the messages.
         place: whose messages these are.
         spill: where they wait.
+        offer_first: how the runner is offered what has not waited yet.
         settings: how many may.
         incidents: where what goes wrong is counted.
         others: all runners of the service with a disk behind them.
@@ -53,6 +54,7 @@ class Overflow:
         place: Place,
         spill: Spill,
         *,
+        offer_first: Callable[[Exchange], bool],
         settings: ServiceSettings,
         incidents: Incidents,
         others: Mapping[Place, Overflow],
@@ -65,6 +67,7 @@ class Overflow:
         self._incidents = incidents
         self._others = others
         self._offer_now = runner.offer
+        self._offer_first = offer_first
         self._log = SpillLog()
         #: Brings back what waits.
         self.mover = Mover(place.name.lower(), self._move, incidents)
@@ -102,7 +105,7 @@ class Overflow:
 
     def offer(self, exchange: Exchange) -> bool:
         """See `Runner`. False when there is no room on disk, either."""
-        if not self._is_spilling and self._offer_now(exchange):
+        if not self._is_spilling and self._offer_first(exchange):
             return True
         with self._lock:
             # One that is stored elsewhere until it is finished need not be kept here, too.

@@ -133,6 +133,7 @@ class Runners:
             runner,
             place,
             spill,
+            offer_first=runner.offer_patiently if isinstance(runner, Workers) else runner.offer,
             settings=self._settings,
             incidents=self._incidents,
             others=self._overflows,

@@ -39,10 +39,11 @@ class Workers:
     ) -> None:
         self._count = settings.max_workers
         self._backlog = Backlog(settings.max_backlog, settings.max_backlog_bytes)
-        #: See `Runner`. Where messages may wait on disk, the reader does not wait for room.
-        self.offer = (
-            self._backlog.offer if settings.overflow == "spill" else Patience(self._backlog).offer
-        )
+        has_disk = settings.overflow == "spill"
+        #: The same as `offer`, but it waits a moment for quick handlers. For the reader.
+        self.offer_patiently = Patience(self._backlog, has_disk=has_disk).offer
+        #: See `Runner`.
+        self.offer = self._backlog.offer if has_disk else self.offer_patiently
         self._handling = handling
         self._enter = enter
         self._lock = threading.Lock()
