@@ -236,3 +236,15 @@ def test_a_callback_that_would_end_its_thread_ends_no_other_call(echo: DaebusCal
             return False
 
     eventually(answers)
+
+
+def test_the_first_calls_to_a_service_are_not_overtaken(start: Start) -> None:
+    app, seen = Daebus("app", max_workers=1), []
+    app.action("note")(lambda number: seen.append(number))
+    caller = start(app)
+
+    futures = [caller.submit("note", {"number": number}) for number in range(3000)]
+
+    for future in futures:
+        future.result(10)
+    assert seen == list(range(3000))

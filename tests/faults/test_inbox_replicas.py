@@ -49,12 +49,12 @@ def test_killed_replicas_lose_nothing_and_repeat_at_most_what_they_held(
     url: str, service_name: str, inbox: Inbox, runs: Runs, processes: Processes, seed: int
 ) -> None:
     print("seed", seed)
-    chance, messages, kills = random.Random(seed), 12_000, 8
+    chance, messages, kills = random.Random(seed), 8_000, 8
     settings = {"lease": 1.0, "prefetch": 32}
     replicas = [inboxes.replica(processes, url, service_name, runs, **settings) for _ in range(4)]
     sender = threading.Thread(
         target=inbox.send_all,
-        args=([{"number": number, "seconds": 0.002} for number in range(messages)],),
+        args=([{"number": number, "seconds": 0.005} for number in range(messages)],),
         daemon=True,
     )
     sender.start()

@@ -71,9 +71,15 @@ class Destination:
         Raises:
             ServerUnavailable: so much waits to be sent already that memory would not be bounded.
         """
+        if self.is_current:
+            self._dispatch(call, body)
+        else:
+            self._look_for(call, body)
+
+    def _dispatch(self, call: Call, body: bytes) -> None:
         replicas = self.replicas
-        if not self.is_current or not replicas:
-            if self.is_current and self._inbox is not None:
+        if not replicas:
+            if self._inbox is not None:
                 self._store(call, body, self._inbox)
             else:
                 self._look_for(call, body)
@@ -139,25 +145,51 @@ class Destination:
         self.is_used = True
         self._directory.enter(self)
         with self._lock:
-            self._waiting.append((call, body))
-        self.look()
+            is_known = self.is_current and (self.replicas or self._inbox is not None)
+            if not is_known:
+                self._waiting.append((call, body))
+        if is_known:  # By now.
+            self._dispatch(call, body)
+        else:
+            self.look()
 
     def _take(self, found: Found | DaebusError) -> None:
         """What a look has found."""
-        if isinstance(found, Found):
-            self._learn(found)
-            # The watch may have forgotten it meanwhile: what is known must be kept fresh.
-            self._directory.enter(self)
-        with self._lock:
-            self._is_looking = False
-            calls, self._waiting = self._waiting, []
-        for call, body in calls:
-            if isinstance(found, DaebusError):
+        if isinstance(found, DaebusError):
+            for call, _ in self._take_waiting(ends=True):
                 call.fail(found)
-            elif self.replicas or self._inbox is not None:
-                self._send_again(call, body)
-            elif call.is_wanted():
+            return
+        self._learn(found)
+        # The watch may have forgotten it meanwhile: what is known must be kept fresh.
+        self._directory.enter(self)
+        while calls := self._take_waiting():
+            for call, body in calls:
+                if call.is_wanted():
+                    self._send_waiting(call, body)
+
+    def _take_waiting(self, *, ends: bool = False) -> list[tuple[Call, bytes]]:
+        """The calls that wait; once there are none, later ones need not wait any more.
+
+        Only then: else they would overtake those that had to wait.
+
+        Args:
+            ends: the look has failed, and is over whatever waits.
+        """
+        with self._lock:
+            calls, self._waiting = self._waiting, []
+            if ends or not calls:
+                self._is_looking = False
+                self.is_current = self.is_current or not ends
+            return calls
+
+    def _send_waiting(self, call: Call, body: bytes) -> None:
+        try:
+            if self.replicas or self._inbox is not None:
+                self._dispatch(call, body)
+            else:
                 self._publish_to_all(call, body)
+        except DaebusError as error:
+            call.fail(error)
 
     def _learn(self, found: Found) -> None:
         is_stored = found.mode is not None and found.mode.delivery == STREAM
@@ -172,7 +204,6 @@ class Destination:
         self.replicas = tuple(known.values()) or ((self._shared,) if self._is_plain else ())
         gone = {name: each for name, each in self._known.items() if each.calls}
         self._known = {**gone, **known}
-        self.is_current = True
 
     def _send_again(self, call: Call, body: bytes) -> None:
         """Send a call that was not received, from the link's reader thread."""
