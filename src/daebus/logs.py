@@ -90,6 +90,12 @@ def show_logs(level: int) -> None:
         log.addHandler(handler)
 
 
+def shown_level() -> int | None:
+    """The level from which on this process shows records; None if it shows none."""
+    log = logging.getLogger("daebus")
+    return log.getEffectiveLevel() if log.hasHandlers() else None
+
+
 class Incidents:
     """Counts what goes wrong by kind, and logs each kind once a burst instead of once a message.
 

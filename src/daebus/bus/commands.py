@@ -173,35 +173,33 @@ class ReplyPublication(Receivers):
     resend = True
 
 
-class Awaited(Command):
-    """A command whose sender waits for the reply.
+class Answer:
+    """The server's reply to one command, for a thread that waits for it.
 
     Args:
-        arguments: the command and its arguments.
+        what: what is waited for, for the error's text.
     """
 
-    __slots__ = ("_done", "_error", "confirmations", "reply")
+    __slots__ = ("_done", "_error", "_what", "reply")
 
-    def __init__(self, *arguments: bytes, confirmations: int = 0) -> None:
-        super().__init__(pack(*arguments))
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._done = threading.Event()
-        self.reply: ServerReply = None
         self._error: DaebusError | None = None
-        #: How many push messages end a SUBSCRIBE, which has no other reply (RESP3).
-        self.confirmations = confirmations
+        self.reply: ServerReply = None
 
-    def resolve(self, reply: ServerReply) -> None:
-        """See `Command`."""
+    def take(self, reply: ServerReply) -> None:
+        """It has come."""
         self.reply = reply
         self._done.set()
 
     def fail(self, error: DaebusError) -> None:
-        """See `Command`."""
+        """It will not come."""
         self._error = error
         self._done.set()
 
     def wait(self, deadline: Deadline) -> ServerReply:
-        """Wait for the reply; an error of the server comes back as a value.
+        """Wait for it; an error of the server comes back as a value.
 
         Raises:
             ServerUnavailable: the connection was lost before the reply came.
@@ -209,10 +207,43 @@ class Awaited(Command):
         """
         timeout_s = deadline.remaining_s()
         if not self._done.wait(timeout_s):
-            raise CallTimeout("the server", "a command", timeout_s)
+            raise CallTimeout("the server", self._what, timeout_s)
         if self._error is not None:
             raise self._error
         return self.reply
+
+
+class Awaited(Command):
+    """A command whose sender waits for the reply.
+
+    Args:
+        arguments: the command and its arguments.
+        confirmations: how many push messages end a SUBSCRIBE, which has no other reply (RESP3).
+    """
+
+    __slots__ = ("_answer", "confirmations")
+
+    def __init__(self, *arguments: bytes, confirmations: int = 0) -> None:
+        super().__init__(pack(*arguments))
+        self.confirmations = confirmations
+        self._answer = Answer("a command")
+
+    def resolve(self, reply: ServerReply) -> None:
+        """See `Command`."""
+        self._answer.take(reply)
+
+    def fail(self, error: DaebusError) -> None:
+        """See `Command`."""
+        self._answer.fail(error)
+
+    @property
+    def reply(self) -> ServerReply:
+        """The reply, once it has come."""
+        return self._answer.reply
+
+    def wait(self, deadline: Deadline) -> ServerReply:
+        """See `Answer`."""
+        return self._answer.wait(deadline)
 
 
 class Asked(Command):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from typing import Protocol
 
 import hiredis
 
-from daebus.bus.commands import Command, ServerReply, pack
+from daebus.bus.commands import Answer, Command, ServerReply, pack
 from daebus.deadline import Deadline
-from daebus.errors import CallTimeout, DaebusError
+from daebus.errors import DaebusError
 
 
 class Script:
@@ -81,34 +80,20 @@ class ScriptCall(Command):
 class AwaitedScript(ScriptCall):
     """A script whose answer is waited for."""
 
-    __slots__ = ("_done", "_error", "_reply")
+    __slots__ = ("_answer",)
 
     def __init__(self, link: Sender, script: Script, data: bytes) -> None:
         super().__init__(link, script, data)
-        self._done = threading.Event()
-        self._reply: ServerReply = None
-        self._error: DaebusError | None = None
+        self._answer = Answer("a script")
 
     def take(self, reply: ServerReply) -> None:
         """See `ScriptCall`."""
-        self._reply = reply
-        self._done.set()
+        self._answer.take(reply)
 
     def fail(self, error: DaebusError) -> None:
         """See `Command`."""
-        self._error = error
-        self._done.set()
+        self._answer.fail(error)
 
     def wait(self, deadline: Deadline) -> ServerReply:
-        """Wait for the answer; an error of the server comes back as a value.
-
-        Raises:
-            ServerUnavailable: the connection was lost before it came.
-            CallTimeout: it did not come in time.
-        """
-        timeout_s = deadline.remaining_s()
-        if not self._done.wait(timeout_s):
-            raise CallTimeout("the server", "a script", timeout_s)
-        if self._error is not None:
-            raise self._error
-        return self._reply
+        """See `Answer`."""
+        return self._answer.wait(deadline)

@@ -218,10 +218,7 @@ class Destination:
         call.replica = self._shared
         call.data = publish(self._shared.channel, body)
         self._shared.calls[call.request_id] = None
-        try:
-            self._link.send(call)
-        except DaebusError as error:
-            call.fail(error)
+        self._link.send(call)
 
     def _store(self, call: Call, body: bytes, inbox: Mode) -> None:
         self.is_used = True

@@ -7,7 +7,6 @@ the one that decides: whether a message is handled, for how long, and when it is
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from time import monotonic
 
 from daebus.deadline import Deadline
 from daebus.errors import BadMessage, Code, RegistrationError
-from daebus.logs import Incidents, get_logger
+from daebus.logs import Incidents, get_logger, shown_level
 from daebus.service.backlog import Backlog
 from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
@@ -164,7 +163,7 @@ class Processes:
             self._run,
             settings.max_message_bytes,
             registry,
-            _shown_level(),
+            shown_level(),
             measures=settings.max_process_bytes is not None,
             is_stored=settings.delivery == "stream",
             window_s=settings.deduplication_s,
@@ -314,16 +313,13 @@ class Processes:
         note = read_note(data)
         match note:
             case Started():
-                self._on_started(worker, note)
+                worker.send(self._verdict(worker, note))
             case Finished():
                 self._on_finished(worker, note)
             case Handled():
                 worker.limit_at = None
             case Incident():
                 self._incidents.report(note.kind, note.text, note.count)
-
-    def _on_started(self, worker: Worker, note: Started) -> None:
-        worker.send(self._verdict(worker, note))
 
     def _verdict(self, worker: Worker, note: Started) -> bytes:
         """What the worker shall do with the message that it has taken."""
@@ -539,9 +535,3 @@ def _log_end(worker: Worker, how: str, reason: str | None, task: _Task | None) -
         "at no message" if task is None else f"in the handler of {task.exchange.route.name!r}",
         extra={"event": "worker.died", "pid": worker.pid},
     )
-
-
-def _shown_level() -> int | None:
-    """The level of the records that this process shows; None if it shows none."""
-    shown = logging.getLogger("daebus")
-    return shown.getEffectiveLevel() if shown.hasHandlers() else None

@@ -24,7 +24,7 @@ from daebus.service.exchange import Delivery, Exchange
 from daebus.service.parcels import Parcel, open_parcel, pack
 from daebus.service.routes import Place
 from daebus.service.spilled import Block, Spilled
-from daebus.service.spool import Spool
+from daebus.service.spool import WORK, Spool
 from turbo_queue import (
     Batch,
     BatchDamaged,
@@ -58,9 +58,8 @@ RETRY_S = 0.5
 #: waits behind the message that was being handled is not to blame.
 _NEVER = 1_000_000
 
-#: The runner of processes, and the folder of its queue.
+#: The runner of processes, whose queue is read when the service has none any more.
 PROCESSES = Place.PROCESS.name.lower()
-WORK = "work"
 
 #: Makes an exchange of a message that waited.
 Unpack = Callable[[Parcel, Delivery], Exchange]

@@ -26,6 +26,9 @@ from daebus.errors import SettingsError
 #: Most replicas of one service on one machine.
 MAX_REPLICAS = 1_000
 
+#: The folder of what goes to the worker processes.
+WORK = "work"
+
 _LOCK = ".lock"
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from daebus.errors import SettingsError
 from daebus.service.parcels import open_parcel
-from daebus.service.spill import WORK
-from daebus.service.spool import Spool
+from daebus.service.spool import WORK, Spool
 from turbo_queue import Producer, Queue
 from turbo_queue.settings import LARGEST_EVENT_BYTES
 
