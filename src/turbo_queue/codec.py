@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from turbo_queue.errors import BatchDamaged, SettingsError
+from turbo_queue.records import Record
 
 #: As many as a consumer's checkpoints are apart by default, so that each row ends at one.
 EVENTS_PER_ROW = 100
@@ -84,15 +85,18 @@ class MsgpackCodec:
         self._decode = msgspec.msgpack.Decoder(list[Any]).decode
 
     def rows(self, encoded: list[bytes]) -> list[Row]:
-        # The head of an array of 16 bits of length (MessagePack's specification, "array format").
-        head = b"\xdc" + len(encoded).to_bytes(2, "big")
-        return [Row(len(encoded), head + b"".join(encoded), is_text=False)]
+        return [Row(len(encoded), _array(encoded), is_text=False)]
 
     def rows_of(self, events: list[Any]) -> list[Row]:
         return [Row(len(events), self.encode(events), is_text=False)]
 
     def events(self, row: Row) -> list[Any]:
         return self._decode(row.body)
+
+
+def _array(encoded: list[bytes]) -> bytes:
+    """A MessagePack array (its specification, "array format": 16 bits of length)."""
+    return b"\xdc" + len(encoded).to_bytes(2, "big") + b"".join(encoded)
 
 
 class _Text(bytes):
@@ -141,6 +145,33 @@ class RawCodec:
         return [row.body] if row.number == 1 else row.body.split(b"\n")
 
 
+class RecordCodec:
+    """`Record`s: a row is one MessagePack array of them, each an array of its fields."""
+
+    name = "record"
+    refused: frozenset[type] = frozenset()
+
+    def __init__(self) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(list[Record]).decode
+
+    def encode(self, event: Any) -> bytes:
+        if not isinstance(event, Record):
+            raise TypeError(f"the codec 'record' carries Records, not {type(event).__name__}")
+        return self._encode(event)
+
+    def rows(self, encoded: list[bytes]) -> list[Row]:
+        return [Row(len(encoded), _array(encoded), is_text=False)]
+
+    def rows_of(self, events: list[Any]) -> list[Row]:
+        if set(map(type, events)) != {Record}:
+            raise TypeError("not all of them are Records")
+        return [Row(len(events), self._encode(events), is_text=False)]
+
+    def events(self, row: Row) -> list[Any]:
+        return self._decode(row.body)
+
+
 class PickleCodec:
     """Any Python object. Whoever may write to the folder can run code in its consumers."""
 
@@ -164,6 +195,7 @@ _CODECS: dict[str, Callable[[], Codec]] = {
     "json": JsonCodec,
     "msgpack": MsgpackCodec,
     "raw": RawCodec,
+    "record": RecordCodec,
     "pickle": PickleCodec,
 }
 
