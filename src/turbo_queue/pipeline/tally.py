@@ -40,6 +40,9 @@ def read_told(data: bytes) -> Told:
     return _decode(data)
 
 
+_NOTHING = Told()
+
+
 class Tally:
     """Counts in one process, for one thread.
 
@@ -62,7 +65,7 @@ class Tally:
         told.written += written
         told.retried += retried
         told.dead += dead
-        if monotonic() >= self._tell_at:
+        if monotonic() >= self._tell_at and told != _NOTHING:
             self.tell()
 
     def tell(self, *, has_ended: bool = False) -> None:

@@ -95,7 +95,9 @@ class Working:
     def _do_next(self) -> None:
         try:
             batch = self._next_batch()
-            if batch is not None:
+            if batch is None:
+                self._tally.count()
+            else:
                 self._handle(batch)
             self._pauses.forget()
         except TurboQueueError as error:  # The disk is full, say.
