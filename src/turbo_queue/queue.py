@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -89,6 +89,18 @@ class Queue:
         )
         codec_named(self.settings.codec)
         self._folder = Folder(_absolute(path), fsync=self.settings.fsync)
+
+    def with_settings(self, **changes: Any) -> Queue:
+        """The same queue, used with other settings.
+
+        Raises:
+            SettingsError: a setting makes no sense, or there is no such setting.
+
+        Example:
+            >>> Queue(folder).with_settings(checkpoint=1).settings.checkpoint
+            1
+        """
+        return Queue(self.path, **asdict(self.settings) | changes)
 
     @property
     def path(self) -> Path:
@@ -179,6 +191,15 @@ class Queue:
             if name := BatchName.parse(text):
                 return max(time.time() - name.epoch_ms / 1000, 0.0)
         return None
+
+    @property
+    def batches_waiting(self) -> int:
+        """How many batches are ready or being worked on.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        return len(self._folder.names(State.READY, State.CHOSEN))
 
     def traffic(self) -> Traffic:
         """How much has gone in and out since the queue was made.

@@ -34,7 +34,8 @@ class Emptying:
         sink: Where to.
         stopping: Ends it when it is set; batches that are not written go back.
         on_refused: Takes what the sink refuses for good, and returns once it is safe elsewhere.
-        on_written: Called with the number of events that are safe at their destination.
+        on_written: Called with the number of events that are safe at their destination; also with
+            0, while there are none.
     """
 
     def __init__(
@@ -91,9 +92,8 @@ class Emptying:
         try:
             try:
                 while not self._stopping.is_set() and (batches := self._take(consumer)) is not None:
-                    if batches:
-                        self._write(writer, batches)
-                        pauses.forget()
+                    self._write(writer, batches)
+                    pauses.forget()
             finally:
                 writer.close()
         except SinkRefused:
@@ -118,6 +118,9 @@ class Emptying:
         return batches
 
     def _write(self, writer: Writer, batches: list[Batch]) -> None:
+        if not batches:
+            self._on_written(0)
+            return
         with ExitStack() as undo:
             for batch in batches:
                 undo.callback(_return, batch)

@@ -57,7 +57,8 @@ class Filling:
         source: Where from.
         stopping: Ends it when it is set.
         position: Where a source may keep how far it was read.
-        on_read: Called with the number of events that have been put.
+        on_read: Called with the number of events that have been put; also with 0, while there are
+            none.
     """
 
     def __init__(
@@ -141,10 +142,9 @@ class Filling:
         records = reader.read(most, min(max(rest_s, 0.0), READ_S))
         if records is None:
             return False
-        if records:
-            if not self._unflushed:
-                self._due_at = now + self._batch_age_s
-            self._put(records)
+        if records and not self._unflushed:
+            self._due_at = now + self._batch_age_s
+        self._put(records)
         if self._unflushed and (
             self._unflushed >= self._batch_events or monotonic() >= self._due_at
         ):
@@ -153,7 +153,8 @@ class Filling:
 
     def _put(self, records: list[Record]) -> None:
         events = records if self._takes_records else [record.value for record in records]
-        self._producer.put_many(events)
+        if events:
+            self._producer.put_many(events)
         self._unflushed += len(records)
         self._total += len(records)
         self._on_read(len(records))
