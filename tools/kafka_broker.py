@@ -46,6 +46,7 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "500",  # A killed member is missed soon, if it asks for that.
     "broker.heartbeat.interval.ms": "300",
     "broker.session.timeout.ms": "2000",  # After kill -9 it may come back so much later.
     "auto.create.topics.enable": "false",
