@@ -127,6 +127,7 @@ def _kill_writers(
         eventually(lambda share=share: EVENTS - left() > share, 40)
         if broker and kill == KILLS // 2:
             _miss_the_broker(broker, queue)
+        threading.Event().wait(moments.uniform(0.05, 0.25))  # Into what is not acknowledged yet.
         writing.kill()
         writing = writer()
     eventually(lambda: not files(queue), 40)
