@@ -41,6 +41,7 @@ class TlsProxy:
         while True:
             try:
                 plain, _ = self._listener.accept()
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 return
             try:
