@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 from itertools import islice
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -16,6 +18,8 @@ from fixtures.pids import children, command_of, kill
 from fixtures.processes import Process, Processes
 from fixtures.waiting import eventually
 from kafka_broker import KafkaBroker
+from turbo_queue.connectors.kafka import KafkaSink, KafkaSource
+from turbo_queue.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -202,3 +206,30 @@ def test_two_machines_share_a_topic_and_one_may_leave(
     eventually(lambda: is_all_there(cluster, sink), 60, lambda: one.program.output)
     one.stop()
     assert sum(shares()) < NUMBERS * 1.1, "hardly anything is done twice when a machine leaves"
+
+
+def test_no_event_of_a_slow_topic_waits_until_its_batch_is_full(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    source, sink = kafka.topic(), kafka.topic()
+    pipeline = Pipeline(
+        KafkaSource(source, group="slow", bootstrap_servers=kafka.bootstrap),
+        lambda record: str(time() * 1000 - record.timestamp_ms),
+        KafkaSink(sink, bootstrap_servers=kafka.bootstrap),
+        records=True,
+        folder=tmp_path / "folder",
+        processes=1,
+        batch_events=1_000_000,
+        max_batch_age=0.5,
+    )
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+
+    for number in range(1, 11):
+        kafka.put(source, ["event"])
+        eventually(lambda number=number: len(kafka.messages(sink)) == number, 30)  # type: ignore[misc]
+    pipeline.stop()
+    thread.join()
+
+    waited_ms = [float(message.value() or b"") for message in kafka.messages(sink)]
+    assert max(waited_ms[1:]) < 500 + 300  # The first one has waited for the group.
