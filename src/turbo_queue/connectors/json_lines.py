@@ -67,7 +67,7 @@ class JsonLinesSource(Source):
 
 
 class JsonLinesSink(Sink):
-    r"""Appends each event as a line to a file.
+    r"""Appends each event as a line to a file; bytes as they are.
 
     What was flushed is synced, and is there whole after a kill. In a file whose name ends with
     `.gz` each flush is a gzip member, and what a kill has left of one is taken out; in another file
@@ -106,8 +106,8 @@ class JsonLinesSink(Sink):
             OSError: it cannot be opened.
         """
         if self._path == STDOUT:
-            return line_writer.opened_stdout(self._to_line, stopping)
-        return line_writer.opened(self._path, self._to_line, stopping)
+            return line_writer.opened_stdout(self.encode, stopping)
+        return line_writer.opened(self._path, self.encode, stopping)
 
     def encode(self, value: Any) -> bytes:
         """See `Sink`.
@@ -117,18 +117,12 @@ class JsonLinesSink(Sink):
         """
         if value is None and self._format == "json":
             return b"null"
-        return _one_line(self._encode(value))
-
-    def _to_line(self, value: object) -> bytes:
-        return _one_line(value) if isinstance(value, bytes) else self.encode(value)
-
-
-def _one_line(line: Any) -> bytes:
-    if not isinstance(line, bytes):
-        raise BadEvent("None is no line of text; give the sink format='json', or return text")
-    if b"\n" in line:
-        raise BadEvent("it has a line break, so it would be several lines")
-    return line
+        line = value if isinstance(value, bytes) else self._encode(value)
+        if not isinstance(line, bytes):
+            raise BadEvent("None is no line of text; give the sink format='json', or return text")
+        if b"\n" in line:
+            raise BadEvent("it has a line break, so it would be several lines")
+        return line
 
 
 def _checked(path: object) -> str:

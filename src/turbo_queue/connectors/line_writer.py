@@ -42,7 +42,7 @@ class LineWriter(Writer):
     Args:
         descriptor: Where to; closed in the end.
         output: What writes there.
-        encode: From a value that is no bytes to a line.
+        encode: From a value to a line.
         seal: From the lines of a flush to what is written.
     """
 
