@@ -102,7 +102,7 @@ class JsonLinesSink(Sink):
         """See `Sink`.
 
         Raises:
-            SinkFailed: another process writes to the file, or it is not what its name says.
+            SinkFailed: another sink writes to the file, or it is not what its name says.
             OSError: it cannot be opened.
         """
         if self._path == STDOUT:
