@@ -46,10 +46,10 @@ class JsonLinesSource(Source):
         *,
         format: Format = "json",  # noqa: A002 - as all connectors have it
     ) -> None:
-        given = [path] if isinstance(path, str | PathLike) else list(path)
+        given = [path] if isinstance(path, str | PathLike) else path
+        if not (isinstance(given, Sequence) and given):
+            raise SettingsError(f"{path!r} names no file; name one or more")
         self._paths = [_checked(name) for name in given]
-        if not self._paths:
-            raise SettingsError("no file is named; name one or more")
         self._decode = decoder(format)
 
     def open(self, intake: Intake) -> Reader:
