@@ -61,8 +61,11 @@ class _Appends(Command):
         self._refusal: hiredis.ReplyError | None = None
 
     def commands(self) -> list[Command]:
-        """One command with all the bytes, and one without bytes for each further reply."""
-        return [self, *([_Further(self)] * (self._left - 1))]
+        """One command without bytes for each reply but the last, and one with all the bytes.
+
+        In this order: the writer may part them, and a reply must not come before its command.
+        """
+        return [*([_Other(self)] * (self._left - 1)), self]
 
     def wait(self, deadline: Deadline) -> hiredis.ReplyError | None:
         """Wait for all replies; gives the first refusal, if there is one.
@@ -87,7 +90,7 @@ class _Appends(Command):
         self._answer.fail(error)
 
 
-class _Further(Command):
+class _Other(Command):
     """Stands for a reply to come, of a command whose bytes another one carries."""
 
     __slots__ = ("_appends",)
