@@ -6,7 +6,7 @@ import pickle
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -157,16 +157,13 @@ def test_a_group_that_was_removed_is_made_again(
     name: str, url: str, server_client: redis.Redis, queue: Queue
 ) -> None:
     write(RedisStreamSink(name, url=url), range(10))
-    stopping = threading.Event()
-    filling = _in_thread(queue, RedisStreamSource(name, group="g", url=url), stopping)
-    eventually(lambda: len(list(queue.peek())) >= 10)
+    with _filling(queue, RedisStreamSource(name, group="g", url=url)):
+        eventually(lambda: len(list(queue.peek())) >= 10)
 
-    server_client.xgroup_destroy(name, "g")
-    write(RedisStreamSink(name, url=url), [{"id": "new"}])
+        server_client.xgroup_destroy(name, "g")
+        write(RedisStreamSink(name, url=url), [{"id": "new"}])
 
-    eventually(lambda: {"id": "new"} in list(queue.peek()))
-    stopping.set()
-    filling.join(10)
+        eventually(lambda: {"id": "new"} in list(queue.peek()))
 
 
 def test_a_lost_connection_loses_nothing(
@@ -174,25 +171,20 @@ def test_a_lost_connection_loses_nothing(
 ) -> None:
     source_queue = Queue(tmp_path / "source", max_events_per_file=100)
     fill(source_queue, IterableSource(range(5_000)))
-    stopping = threading.Event()
     with Proxy(server.socket_path) as proxy:
         source = RedisStreamSource(name, group="g", url=proxy.url, field="event", take_over=0.5)
-        filling = _in_thread(queue, source, stopping)
-        sending = threading.Thread(
-            target=empty,
-            args=(source_queue, RedisStreamSink(name, url=proxy.url, field="event")),
-            kwargs={"stop_when_empty": True},
-        )
-        sending.start()
-        for _ in range(3):
-            threading.Event().wait(0.1)
-            proxy.cut()
-        sending.join(20)
+        sink = RedisStreamSink(name, url=proxy.url, field="event")
+        with _filling(queue, source):
+            sending = threading.Thread(
+                target=empty, args=(source_queue, sink), kwargs={"stop_when_empty": True}
+            )
+            sending.start()
+            for _ in range(3):
+                threading.Event().wait(0.1)
+                proxy.cut()
+            sending.join(20)
 
-        eventually(lambda: _numbers(queue) == set(range(5_000)), 20)
-
-        stopping.set()
-        filling.join(10)
+            eventually(lambda: _numbers(source, queue) == set(range(5_000)), 20)
 
 
 # --- streams as a sink ---
@@ -370,11 +362,12 @@ def test_a_pipeline_from_stream_to_stream(name: str, url: str, tmp_path: Path) -
     )
     running = threading.Thread(target=pipeline.run)
     running.start()
+    try:
+        found = values(results, read(results, Notebook(), 500))
+    finally:
+        pipeline.stop()
+        running.join(30)
 
-    found = values(results, read(results, Notebook(), 500))
-
-    pipeline.stop()
-    running.join(30)
     assert sorted(found) == [number * 2 for number in range(500)]
 
 
@@ -382,13 +375,18 @@ def _twice(event: dict[str, str]) -> int:
     return int(event["id"]) * 2
 
 
-def _in_thread(
-    queue: Queue, source: RedisStreamSource, stopping: threading.Event
-) -> threading.Thread:
+@contextmanager
+def _filling(queue: Queue, source: RedisStreamSource) -> Iterator[None]:
+    """Fill the queue, in a thread, meanwhile."""
+    stopping = threading.Event()
     thread = threading.Thread(target=fill, args=(queue, source), kwargs={"stopping": stopping})
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(20)
 
 
-def _numbers(queue: Queue) -> set[int]:
-    return {int(event["event"]) for event in queue.peek()}
+def _numbers(source: RedisStreamSource, queue: Queue) -> set[int]:
+    return {source.decode(event) for event in queue.peek()}
