@@ -34,8 +34,9 @@ class JsonLinesSource(Source):
 
     Example:
         >>> from turbo_queue.connectors import JsonLinesSource, fill
-        >>> with open("orders.jsonl", "w") as file:
-        ...     print('{"id": 1}', '{"id": 2}', sep="\n", file=file)
+        >>> from pathlib import Path
+        >>> Path("orders.jsonl").write_text("1\n2\n")
+        4
         >>> fill(Queue("orders", codec="raw"), JsonLinesSource("orders.jsonl"))
         2
     """
@@ -81,10 +82,11 @@ class JsonLinesSink(Sink):
         SettingsError: a setting makes no sense.
 
     Example:
+        >>> from pathlib import Path
         >>> from turbo_queue.connectors import JsonLinesSink, empty
         >>> empty(Queue(folder), JsonLinesSink("numbers.jsonl"), stop_when_empty=True)
         3
-        >>> open("numbers.jsonl").read()
+        >>> Path("numbers.jsonl").read_text()
         '1\n2\n3\n'
     """
 
