@@ -378,6 +378,7 @@ def _twice(event: dict[str, str]) -> int:
 @contextmanager
 def _filling(queue: Queue, source: RedisStreamSource) -> Iterator[None]:
     """Fill the queue, in a thread, meanwhile."""
+    queue.producer().close()  # Now it has a folder to look at.
     stopping = threading.Event()
     thread = threading.Thread(target=fill, args=(queue, source), kwargs={"stopping": stopping})
     thread.start()

@@ -42,7 +42,7 @@ from daebus.connectors import RedisStreamSink, RedisStreamSource
 def slow(function):
     def slowly(*arguments):
         given = function(*arguments)
-        time.sleep(0.01)
+        time.sleep(0.05)
         return given
     return slowly
 
@@ -65,14 +65,14 @@ FILL = """
 source = RedisStreamSource(name, group="g", url=place, take_over=0.3) if name else (
     JsonLinesSource(place))
 position = PositionFile(Path(path + ".position"), fsync=False)
-queue = Queue(path, codec="record", max_events_per_file=50)
+queue = Queue(path, codec="record", max_events_per_file=200)
 SlowFilling(queue, source, stopping=threading.Event(), position=position).run(
     on_open=lambda: print("open"))
 """
 
 EMPTY = """
 sink = RedisStreamSink(name, url=place) if name else JsonLinesSink(place)
-queue = Queue(path, max_events_per_file=50)
+queue = Queue(path)
 print("open")
 empty(queue, Slow(sink), stop_when_empty=True)
 """
@@ -196,7 +196,7 @@ def test_a_file_that_a_kill_has_torn_is_read_to_its_last_line(tmp_path: Path) ->
 
 
 def _filled(folder: Path) -> Queue:
-    queue = Queue(folder / "queue", max_events_per_file=50)
+    queue = Queue(folder / "queue", max_events_per_file=10)
     with queue.producer() as producer:
         producer.put_many(map(event, range(EVENTS)))
     return queue
