@@ -63,7 +63,8 @@ class _Appends(Command):
     def commands(self) -> list[Command]:
         """One command without bytes for each reply but the last, and one with all the bytes.
 
-        In this order: the writer may part them, and a reply must not come before its command.
+        In this order: the writer may part them, and a reply must not come before its command; and
+        while any reply is missing the last one is, so its sender learns of a lost connection.
         """
         return [*([_Other(self)] * (self._left - 1)), self]
 
@@ -101,6 +102,3 @@ class _Other(Command):
 
     def resolve(self, reply: ServerReply) -> None:
         self._appends.resolve(reply)
-
-    def fail(self, error: DaebusError) -> None:
-        self._appends.fail(error)
