@@ -162,3 +162,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the markers of this suite."""
     config.addinivalue_line("markers", "leaves_threads: a handler of this test never returns")
     os.environ.pop("DAEBUS_URL", None)
+    # Else each of the hundreds of programs that are started here compiles every module again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
