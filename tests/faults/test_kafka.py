@@ -171,7 +171,7 @@ def test_both_ends_close_soon_while_the_broker_is_down(own_kafka: KafkaBroker) -
     cluster, lap, stopping = Cluster(own_kafka.bootstrap, is_real=True), Lap(), threading.Event()
     topic = cluster.topic()
     cluster.put(topic, range(100))
-    reader = KafkaSource(topic, group="g", bootstrap_servers=cluster.bootstrap).open(lap)
+    reader = KafkaSource(topic, group=topic, bootstrap_servers=cluster.bootstrap).open(lap)
     writer = KafkaSink(topic, bootstrap_servers=cluster.bootstrap).open(stopping)
     lap.read(reader, 100)
     own_kafka.kill()
@@ -192,7 +192,7 @@ def test_a_reader_goes_on_when_the_broker_is_back(own_kafka: KafkaBroker) -> Non
     cluster, lap = Cluster(own_kafka.bootstrap, is_real=True), Lap()
     topic = cluster.topic()
     cluster.put(topic, range(100))
-    reader = KafkaSource(topic, group="g", bootstrap_servers=cluster.bootstrap).open(lap)
+    reader = KafkaSource(topic, group=topic, bootstrap_servers=cluster.bootstrap).open(lap)
     lap.read(reader, 100)
     own_kafka.kill()
     reader.commit()
@@ -206,7 +206,7 @@ def test_a_reader_goes_on_when_the_broker_is_back(own_kafka: KafkaBroker) -> Non
     reader.close()
 
     assert Counter(int(record.value) for record in lap.records) == Counter(range(200))
-    assert cluster.committed(topic, "g") == 200
+    assert cluster.committed(topic, topic) == 200
 
 
 def test_a_queue_is_emptied_when_the_broker_is_back(own_kafka: KafkaBroker, queue: Queue) -> None:
