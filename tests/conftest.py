@@ -93,11 +93,19 @@ def kafka() -> Iterator[Cluster]:
         yield Cluster(broker.bootstrap, is_real=True)
 
 
-@pytest.fixture
-def own_kafka() -> Iterator[KafkaBroker]:
-    """A Kafka broker that this test may stop, kill and restart."""
+@pytest.fixture(scope="session")
+def second_kafka() -> Iterator[KafkaBroker]:
+    """The broker of `own_kafka`; one for all tests, because it takes seconds to start."""
     with started_broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka(second_kafka: KafkaBroker) -> KafkaBroker:
+    """A Kafka broker that this test may stop, kill and restart."""
+    if not second_kafka.is_running:
+        second_kafka.start()
+    return second_kafka
 
 
 @pytest.fixture(params=["broker", "mock"])

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ from typing import Self
 ROOT = Path(__file__).resolve().parent.parent
 POM = Path(__file__).with_name("kafka") / "pom.xml"
 JARS = ROOT / ".kafka" / "libs"
+STORE = ROOT / ".kafka" / "store"
 
 FETCH_TIMEOUT_S = 300
 START_TIMEOUT_S = 60
@@ -84,6 +85,11 @@ class KafkaBroker:
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has not ended."""
+        return self._guard is not None and self._guard.poll() is None
+
+    @property
     def log(self) -> str:
         """What the broker has printed."""
         path = self._folder / "log"
@@ -98,14 +104,14 @@ class KafkaBroker:
         jars = fetched_jars()
         properties = self._folder / "server.properties"
         if not properties.exists():
-            lines = [f"{name}={value}\n" for name, value in self._settings.items()]
-            properties.write_text("".join(lines))
-            self._format(jars, properties)
+            properties.write_text(_as_properties(self._settings))
+            shutil.copytree(_formatted_store(jars), self._folder / "data")
         with (self._folder / "log").open("ab") as log:
             self._guard = subprocess.Popen(
                 [
                     *(sys.executable, __file__, "--guard", str(os.getpid())),
-                    *("java", "-Xmx512m", "-cp", f"{jars}/*", "kafka.Kafka", str(properties)),
+                    *("java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{jars}/*"),
+                    *("kafka.Kafka", str(properties)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -149,11 +155,6 @@ class KafkaBroker:
     ) -> None:
         self.close()
 
-    def _format(self, jars: Path, properties: Path) -> None:
-        name = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        command = ["java", "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
-        _run([*command, f"--cluster-id={name}", "-c", str(properties)], "its storage", 60)
-
     def _wait_until_it_answers(self) -> None:
         end = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
@@ -193,19 +194,47 @@ def fetched_jars() -> Path:
     for program in ("java", "mvn"):
         if shutil.which(program) is None and not (program == "mvn" and JARS.exists()):
             raise KafkaUnavailable(f"no Kafka broker can be run: there is no '{program}' here")
-    JARS.parent.mkdir(exist_ok=True)
-    with (JARS.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Another process may be fetching them.
-        if not JARS.exists():
-            with tempfile.TemporaryDirectory(dir=JARS.parent) as folder:
-                _fetch(Path(folder) / "libs")
-                (Path(folder) / "libs").rename(JARS)
-    return JARS
+    return _made_once(JARS, _fetch)
+
+
+def _formatted_store(jars: Path) -> Path:
+    """An empty store, which each broker gets a copy of; to make one takes as long as a start."""
+    return _made_once(STORE, lambda folder: _format(jars, folder))
+
+
+def _made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with (path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Another process may be making it.
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                made = Path(folder) / path.name
+                make(made)
+                made.rename(path)
+    return path
 
 
 def _fetch(folder: Path) -> None:
     goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
     _run(["mvn", "-B", "-q", "-f", str(POM), *goal], "its jars from Maven Central", FETCH_TIMEOUT_S)
+
+
+def _format(jars: Path, folder: Path) -> None:
+    properties = folder.with_suffix(".properties")
+    settings = {
+        **SETTINGS,
+        "controller.quorum.voters": "1@127.0.0.1:9093",
+        "listeners": "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093",
+        "log.dirs": str(folder),
+    }
+    properties.write_text(_as_properties(settings))
+    name = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    command = ["java", "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
+    _run([*command, f"--cluster-id={name}", "-c", str(properties)], "its storage", START_TIMEOUT_S)
+
+
+def _as_properties(settings: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 def _run(command: list[str], what: str, timeout_s: int) -> None:

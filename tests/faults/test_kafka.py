@@ -167,9 +167,13 @@ def test_a_broker_that_is_down_for_a_while_loses_nothing(
     _kill_writers(cluster, queue, processes, seed, own_kafka)
 
 
-def test_a_writer_ends_soon_while_the_broker_is_down(own_kafka: KafkaBroker, queue: Queue) -> None:
-    cluster, stopping = Cluster(own_kafka.bootstrap, is_real=True), threading.Event()
-    writer = KafkaSink(cluster.topic(), bootstrap_servers=cluster.bootstrap).open(stopping)
+def test_both_ends_close_soon_while_the_broker_is_down(own_kafka: KafkaBroker) -> None:
+    cluster, lap, stopping = Cluster(own_kafka.bootstrap, is_real=True), Lap(), threading.Event()
+    topic = cluster.topic()
+    cluster.put(topic, range(100))
+    reader = KafkaSource(topic, group=topic, bootstrap_servers=cluster.bootstrap).open(lap)
+    writer = KafkaSink(topic, bootstrap_servers=cluster.bootstrap).open(stopping)
+    lap.read(reader, 100)
     own_kafka.kill()
     stopping.set()
 
@@ -178,30 +182,17 @@ def test_a_writer_ends_soon_while_the_broker_is_down(own_kafka: KafkaBroker, que
     with pytest.raises(SinkFailed, match="1,000 events are not confirmed"):
         writer.flush()
     writer.close()
-
-    assert monotonic() - begun < 5
-
-
-def test_a_reader_ends_soon_while_the_broker_is_down(own_kafka: KafkaBroker) -> None:
-    cluster, lap = Cluster(own_kafka.bootstrap, is_real=True), Lap()
-    topic = cluster.topic()
-    cluster.put(topic, range(100))
-    reader = KafkaSource(topic, group="g", bootstrap_servers=cluster.bootstrap).open(lap)
-    lap.read(reader, 100)
-    own_kafka.kill()
-
-    begun = monotonic()
     reader.commit()
     reader.close()
 
-    assert monotonic() - begun < 10
+    assert monotonic() - begun < 15
 
 
 def test_a_reader_goes_on_when_the_broker_is_back(own_kafka: KafkaBroker) -> None:
     cluster, lap = Cluster(own_kafka.bootstrap, is_real=True), Lap()
     topic = cluster.topic()
     cluster.put(topic, range(100))
-    reader = KafkaSource(topic, group="g", bootstrap_servers=cluster.bootstrap).open(lap)
+    reader = KafkaSource(topic, group=topic, bootstrap_servers=cluster.bootstrap).open(lap)
     lap.read(reader, 100)
     own_kafka.kill()
     reader.commit()
@@ -215,7 +206,7 @@ def test_a_reader_goes_on_when_the_broker_is_back(own_kafka: KafkaBroker) -> Non
     reader.close()
 
     assert Counter(int(record.value) for record in lap.records) == Counter(range(200))
-    assert cluster.committed(topic, "g") == 200
+    assert cluster.committed(topic, topic) == 200
 
 
 def test_a_queue_is_emptied_when_the_broker_is_back(own_kafka: KafkaBroker, queue: Queue) -> None:

@@ -249,6 +249,24 @@ def test_partitions_that_come_and_go_during_a_pause_are_read(
     assert names(lap.records + others.records) == numbers(2000)
 
 
+def test_events_that_come_before_the_pause_are_kept(
+    kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partitions are assigned while the reader rests already."""
+    monkeypatch.setattr(reader_module, "UNPAUSED_REST_S", 0.0)
+    topic, lap = kafka.topic(), Lap()
+    kafka.put(topic, range(1000))
+
+    with reading(kafka, topic, lap) as reader:
+        eventually(lambda: reader.rest(1.0) or reader._early)
+        reader.rest(0.01)
+        lap.read(reader, 1000)
+        reader.commit()
+
+    assert names(lap.records) == numbers(1000)
+    assert kafka.committed(topic, "group") == 1000
+
+
 def test_an_event_that_is_too_large_does_not_stop_the_others(cluster: Cluster) -> None:
     topic = cluster.topic()
     large = Record(b"x" * 2_000_000)
