@@ -174,6 +174,15 @@ class Consumer:
                 return None
             self._ready.wait(rest)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is ready, and nothing is to be waited for: `take` gave None for good.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        return self._has_ended()
+
     def close(self) -> None:
         """Give back what was not finished, and free what the consumer holds. May be called again.
 

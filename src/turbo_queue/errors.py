@@ -11,6 +11,10 @@ TurboQueueError
 ├── BatchDamaged (ValueError)        a file does not hold what a batch file must hold
 ├── BatchNotFound (LookupError)      there is no such batch
 ├── WorkerFailed (RuntimeError)      worker processes cannot be started
+├── PipelineFailed (RuntimeError)    a pipeline cannot start
+├── SourceFailed (ConnectionError)   a pipeline's source cannot be read
+├── SinkFailed (ConnectionError)     a pipeline's sink cannot be written
+├── SinkRefused (ValueError)         a sink will never take some of the events
 └── FolderFailed (OSError)           the system refused something in the queue's folder
     └── FolderRefused                … or the folder is not safe to use as one
 """
@@ -117,6 +121,30 @@ class BatchNotFound(TurboQueueError, LookupError):
 
 class WorkerFailed(TurboQueueError, RuntimeError):
     """Worker processes cannot be started, or end before they are ready."""
+
+
+class PipelineFailed(TurboQueueError, RuntimeError):
+    """A pipeline cannot start; the text says which part of it, and why."""
+
+
+class SourceFailed(TurboQueueError, ConnectionError):
+    """A source cannot be read now; nothing that was read before is lost."""
+
+
+class SinkFailed(TurboQueueError, ConnectionError):
+    """A sink cannot be written now; what it has not confirmed is written again."""
+
+
+class SinkRefused(TurboQueueError, ValueError):
+    """A sink will never take some of the events; their batches are back in the queue."""
+
+    def __init__(self, events: int, reason: str) -> None:
+        self.events = events
+        self.reason = reason
+        super().__init__(
+            f"the sink refuses {events:,} of the events, the first one because: {reason}. Their "
+            f"batches are back in the queue; take these events out, or change the sink's limits."
+        )
 
 
 class FolderFailed(TurboQueueError, OSError):

@@ -54,6 +54,11 @@ class BatchName(NamedTuple):
         """When the batch was begun, in seconds since 1970."""
         return int(self.identity[:10])
 
+    @property
+    def epoch_ms(self) -> int:
+        """When the batch was begun, in milliseconds since 1970: the first 48 bits of the UUID."""
+        return int(self.identity[11:19] + self.identity[20:24], 16)
+
     def to(self, state: State) -> BatchName:
         """The same batch in another state."""
         return BatchName(state, self.identity)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -17,6 +19,7 @@ from turbo_queue.errors import BatchDamaged, SettingsError
 from turbo_queue.folder import Folder
 from turbo_queue.monitor import QueueStats, stats
 from turbo_queue.names import BatchName
+from turbo_queue.owners import Traffic, traffic
 from turbo_queue.producer import Producer
 from turbo_queue.recovery import Recovered, recover
 from turbo_queue.settings import QueueSettings
@@ -32,7 +35,8 @@ class Queue:
     Args:
         path: The folder; made when it is not there. Only its owner may write to it, and it must be
             on a local file system.
-        codec: `json` (the default), `msgpack`, `raw` (bytes and str as they are) or `pickle`.
+        codec: `json` (the default), `msgpack`, `raw` (bytes and str as they are), `record` (the
+            `Record`s of pipelines) or `pickle`.
         max_events_per_file: A batch is full with this many events; 10,000.
         max_batch_bytes: … or with this many bytes; 4 MiB.
         max_batch_age: Seconds after which a batch is made ready, however few events it has; 1.
@@ -86,20 +90,36 @@ class Queue:
         codec_named(self.settings.codec)
         self._folder = Folder(_absolute(path), fsync=self.settings.fsync)
 
+    def with_settings(self, **changes: Any) -> Queue:
+        """The same queue, used with other settings.
+
+        Raises:
+            SettingsError: a setting makes no sense, or there is no such setting.
+
+        Example:
+            >>> Queue(folder).with_settings(checkpoint=1).settings.checkpoint
+            1
+        """
+        return Queue(self.path, **asdict(self.settings) | changes)
+
     @property
     def path(self) -> Path:
         """The queue's folder."""
         return self._folder.path
 
-    def producer(self) -> Producer:
+    def producer(self, *, is_bounded: bool = True) -> Producer:
         """An end that puts events.
+
+        Args:
+            is_bounded: Wait while `max_ready_files` batches are ready; False: never wait.
 
         Raises:
             FolderRefused: the folder is not safe to use.
             FolderFailed: it cannot be made.
         """
         self._folder.prepare()
-        return Producer(self._folder, self.settings)
+        settings = self.settings if is_bounded else replace(self.settings, max_ready_files=None)
+        return Producer(self._folder, settings)
 
     def consumer(self, *, stop_when_empty: bool = False) -> Consumer:
         """An end that takes events.
@@ -138,6 +158,56 @@ class Queue:
     def is_closed(self) -> bool:
         """Whether `close()` was called, by any process."""
         return self._folder.is_closed()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many batches are ready as may be, so that producers would wait.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        limit = self.settings.max_ready_files
+        return limit is not None and self._folder.count(State.READY) >= limit
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, nothing is being worked on and nothing is being filled.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        # Two looks, because a listing may miss a batch that is renamed meanwhile.
+        states = (State.LOADING, State.READY, State.CHOSEN)
+        return not any(self._folder.names(*states) for _ in range(2))
+
+    @property
+    def oldest_ready_s(self) -> float | None:
+        """The age of the oldest batch that waits, in seconds; None if none does.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        for text in self._folder.names(State.READY):
+            if name := BatchName.parse(text):
+                return max(time.time() - name.epoch_ms / 1000, 0.0)
+        return None
+
+    @property
+    def batches_waiting(self) -> int:
+        """How many batches are ready or being worked on.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        return len(self._folder.names(State.READY, State.CHOSEN))
+
+    def traffic(self) -> Traffic:
+        """How much has gone in and out since the queue was made.
+
+        Raises:
+            FolderFailed: the folder cannot be read.
+        """
+        return traffic(self._folder) if self._folder.exists() else Traffic()
 
     def recover(self) -> Recovered:
         """Take over what dead owners left. Touches nothing of those who live; may run at any time.

@@ -21,6 +21,8 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
 
+from turbo_queue.errors import TurboQueueError
+
 logger = logging.getLogger(__name__)
 
 #: The first byte of what a worker sends: it runs; it is ready; it fails, and why; a message.
@@ -99,6 +101,10 @@ def run_worker(
     parent = Parent(pipe)
     try:
         target(parent, *arguments)
+    except TurboQueueError as error:  # Its text says all.
+        logger.error("a worker process failed: %s", error, extra={"event": "worker.failed"})
+        parent.fail(str(error))
+        sys.exit(1)
     except BaseException as error:
         logger.exception("a worker process failed", extra={"event": "worker.failed"})
         parent.fail(f"{type(error).__name__}: {error}")

@@ -208,6 +208,11 @@ class WorkerGroup:
         if self._alarm is not None:
             self._alarm.ring()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker may live."""
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float) -> None:
         """Wait until all workers have ended; those that have not in time are killed."""
         self.request_stop()

@@ -1,0 +1,26 @@
+"""How many events a running pipeline has handled so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A look at a pipeline, or what it has done in the end.
+
+    Args:
+        read: Events that were read from the source.
+        written: Events that the sink has taken for good.
+        retried: Events that failed and were put back to be tried again.
+        dead: Events that were put among the dead letters.
+        waiting: Events that are in the pipeline's folder, and not among the dead letters.
+        restarts: Processes that ended unasked and were started again.
+    """
+
+    read: int = 0
+    written: int = 0
+    retried: int = 0
+    dead: int = 0
+    waiting: int = 0
+    restarts: int = 0

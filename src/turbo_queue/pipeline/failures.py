@@ -1,0 +1,77 @@
+"""What a record that has failed carries with it: why, and how often. In headers, as is usual."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from turbo_queue.records import Header, Record
+
+_PREFIX = "turbo-queue-"
+ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
+
+#: How much of an error's text is kept, in characters.
+_MOST_ERROR = 1_000
+
+
+def described(error: BaseException) -> str:
+    """An exception as `Type: text`, also when its own text cannot be made."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's __str__ may raise anything
+        text = "(its text cannot be made)"
+    return f"{type(error).__name__}: {text}"[:_MOST_ERROR]
+
+
+def failed(record: Record, error: str, attempts: int) -> Record:
+    """The same record with how often it has failed, and why the last time.
+
+    Example:
+        >>> failed(Record(0), "KeyError: 'id'", 1).headers[:2]
+        (('turbo-queue-error', b"KeyError: 'id'"), ('turbo-queue-attempts', b'1'))
+    """
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    mine: tuple[Header, ...] = (
+        (ERROR, error.encode(errors="replace")),
+        (ATTEMPTS, str(attempts).encode()),
+        (FAILED_AT, now.encode()),
+    )
+    return record.replace(headers=(*unmarked(record).headers, *mine))
+
+
+def attempts_of(record: Record) -> int:
+    """How often it has failed.
+
+    Example:
+        >>> attempts_of(failed(Record(0), "no", 2))
+        2
+    """
+    text = _header(record, ATTEMPTS)
+    return int(text) if text.isdecimal() else 0
+
+
+def error_of(record: Record) -> str:
+    """Why it failed the last time.
+
+    Example:
+        >>> error_of(failed(Record(0), "no", 2))
+        'no'
+    """
+    return _header(record, ERROR)
+
+
+def _header(record: Record, wanted: str) -> str:
+    for name, value in record.headers:
+        if name == wanted and isinstance(value, bytes):
+            return value.decode(errors="replace")
+    return ""
+
+
+def unmarked(record: Record) -> Record:
+    """The record as it was before it failed.
+
+    Example:
+        >>> unmarked(failed(Record(0), "no", 2))
+        Record(value=0)
+    """
+    theirs = tuple(header for header in record.headers if not header[0].startswith(_PREFIX))
+    return record if len(theirs) == len(record.headers) else record.replace(headers=theirs)

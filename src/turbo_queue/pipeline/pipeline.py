@@ -1,0 +1,203 @@
+"""A pipeline: from a source through many processes to a sink, with a queue before each step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from math import inf
+from os import PathLike
+from pathlib import Path
+
+from turbo_queue.connectors.interface import Sink, Source
+from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.locks import lock, open_to_lock, release
+from turbo_queue.pipeline.counts import Counts
+from turbo_queue.pipeline.failures import unmarked
+from turbo_queue.pipeline.outcome import Outcome
+from turbo_queue.pipeline.plan import Plan, Work, load_work
+from turbo_queue.pipeline.supervisor import Supervisor
+from turbo_queue.safe_folders import make_private
+from turbo_queue.signals import StopSignals
+
+#: Held while a pipeline runs in its folder.
+_LOCK_FILE = "pipeline.lock"
+
+
+class Pipeline:
+    """Events from a source, through work in many processes, to a sink; at least once.
+
+    What was read is committed at the source only when it is on disk, and is removed from there
+    only when the sink has confirmed its results. So nothing is lost, whatever is killed; what was
+    under way then is done twice.
+
+    Args:
+        source: Where events come from.
+        work: A function of one event that gives None, one result, or many: a list, a tuple or an
+            iterator. Or a class: each process makes one object of it, and calls that. Or the name
+            of either, `module:name`.
+        sink: Where the results go.
+        processes: How many processes do the work; as many as there are cores.
+        folder: Where events wait between the processes; `./pipeline`. One for each pipeline.
+        batched: The work takes a list of events, and gives None, or many results.
+        records: The work takes `Record`s, with key, headers and timestamp; it may give such, too.
+        attempts: So often an event is tried before it goes to the dead letters; 3.
+        retry_pause: Seconds until a failed event is tried again; 1.
+        batch_events: So many events are one batch; 1,000. Slow work wants small ones.
+        max_batch_age: Seconds after which events go on, however few they are; 1.
+        max_ready_files: So many batches may wait before each step; 64.
+        fsync: Make what was committed survive a loss of power, too.
+        grace: Seconds to finish what was read, after a first Ctrl-C or SIGTERM; 10.
+        start_method: `fork`, `spawn` or `forkserver`; as the program does.
+
+    Raises:
+        SettingsError: an argument makes no sense.
+
+    Example:
+        >>> from turbo_queue.connectors import IterableSource, QueueSink
+        >>> results = Queue(another_folder)
+        >>> source, sink = IterableSource(["a", "b"]), QueueSink(results)
+        >>> pipeline = Pipeline(source, str.upper, sink, folder=folder, processes=1)
+        >>> pipeline.run().exit_code
+        <ExitCode.OK: 0>
+        >>> sorted(results.peek())
+        ['A', 'B']
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        work: Work,
+        sink: Sink,
+        *,
+        processes: int | None = None,
+        folder: str | PathLike[str] = "pipeline",
+        batched: bool = False,
+        records: bool = False,
+        attempts: int = 3,
+        retry_pause: float = 1.0,
+        batch_events: int = 1_000,
+        max_batch_age: float = 1.0,
+        max_ready_files: int = 64,
+        fsync: bool = False,
+        grace: float = 10.0,
+        start_method: str | None = None,
+    ) -> None:
+        _check_number("processes", processes, 1, optional=True)
+        _check_number("attempts", attempts, 1)
+        _check_seconds("retry_pause", retry_pause)
+        _check_seconds("grace", grace)
+        load_work(work)
+        self._processes = processes or len(_cores())
+        self._grace_s = grace
+        self._start_method = start_method
+        self._signals: StopSignals | None = None
+        self._plan = Plan(
+            source=source,
+            work=work,
+            sink=sink,
+            folder=Path(folder).absolute(),
+            batched=batched,
+            records=records,
+            attempts=attempts,
+            retry_pause=retry_pause,
+            batch_events=batch_events,
+            max_batch_age=max_batch_age,
+            max_ready_files=max_ready_files,
+            fsync=fsync,
+        )
+        _ = self._plan.retries  # Checks the settings of the queues.
+
+    @property
+    def folder(self) -> Path:
+        """Where events wait: the queues `in`, `retry`, `out` and `dead`."""
+        return self._plan.folder
+
+    def run(self, on_look: Callable[[Counts], object] = lambda _: None) -> Outcome:
+        """Run until the source has come to its end, a signal comes, or `stop` is called.
+
+        Ctrl-C and SIGTERM end it in order: nothing more is read, what was read is finished within
+        the grace time, and what is not waits for the next run. A second one ends it at once.
+
+        Args:
+            on_look: Called now and then with what was done so far.
+
+        Returns:
+            What was done; its `exit_code` is for `sys.exit`.
+
+        Raises:
+            PipelineFailed: it cannot start; the text says why.
+            FolderRefused: the folder is not safe to use.
+            FolderFailed: the folder cannot be used.
+        """
+        make_private(self.folder)
+        held = self._lock()
+        try:
+            with StopSignals() as self._signals:
+                supervisor = Supervisor(
+                    self._plan,
+                    processes=self._processes,
+                    start_method=self._start_method,
+                    grace_s=self._grace_s,
+                    signals=self._signals,
+                    on_look=on_look,
+                )
+                supervisor.start()
+                return supervisor.run()
+        finally:
+            self._signals = None
+            release(held)
+
+    def stop(self) -> None:
+        """End it as a signal does. For any thread; does nothing unless it runs."""
+        if (signals := self._signals) is not None:
+            signals.request()
+
+    def retry_dead(self) -> int:
+        """Put all dead letters back, to be tried as if they had never failed.
+
+        Returns:
+            How many they are.
+
+        Raises:
+            FolderFailed: the system refuses.
+        """
+        number = 0
+        with (
+            self._plan.dead.consumer(stop_when_empty=True) as dead,
+            self._plan.retries.producer(is_bounded=False) as retries,
+        ):
+            for batch in dead.batches():
+                with batch:
+                    events = [unmarked(record) for record in batch]
+                    retries.put_many(events)
+                    retries.flush()
+                number += len(events)
+        return number
+
+    def _lock(self) -> int:
+        descriptor = open_to_lock(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
+        if lock(descriptor):
+            return descriptor
+        release(descriptor)
+        raise PipelineFailed(
+            f"another pipeline runs in {str(self.folder)!r}; stop it, or choose another folder"
+        )
+
+
+def _cores() -> set[int]:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _check_number(name: str, value: object, least: int, *, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} on")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise SettingsError(f"{name} is {value!r}; it must be a number of seconds")

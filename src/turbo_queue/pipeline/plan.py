@@ -1,0 +1,138 @@
+"""The plan of a pipeline: what each of its processes needs to know. Holds nothing open."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from turbo_queue.connectors.interface import Sink, Source
+from turbo_queue.errors import SettingsError
+from turbo_queue.queue import Queue
+
+#: What a pipeline does with its events: a function, a class of callables, or `module:name`.
+Work = Callable[[Any], Any] | type[Callable[[Any], Any]] | str
+
+#: A batch whose worker died is taken up again more often than an event may be tried: the events
+#: of it that kill nobody must not share the fate of the one that does.
+_UNLIMITED_FAILURES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pipeline does. Is sent to its processes.
+
+    Args:
+        source: Where events come from.
+        work: What is done with each.
+        sink: Where the results go.
+        folder: Where events wait between the processes.
+        batched: Whether the work takes a list of events.
+        records: Whether the work takes and may give `Record`s.
+        attempts: How often an event is tried before it goes to the dead letters.
+        retry_pause: Seconds until a failed event is tried again.
+        batch_events: How many events are one batch.
+        max_batch_age: Seconds after which events go on, however few they are.
+        max_ready_files: So many batches may wait before each step; then the step before it waits.
+        fsync: Whether batches survive a loss of power.
+    """
+
+    source: Source
+    work: Work
+    sink: Sink
+    folder: Path
+    batched: bool
+    records: bool
+    attempts: int
+    retry_pause: float
+    batch_events: int
+    max_batch_age: float
+    max_ready_files: int
+    fsync: bool
+
+    @cached_property
+    def incoming(self) -> Queue:
+        """What waits for the work."""
+        if self.source.queue is not None:
+            queue = self.source.queue
+            return queue.with_settings(max_failures=_UNLIMITED_FAILURES)
+        return self._queue("in")
+
+    @cached_property
+    def retries(self) -> Queue:
+        """What has failed and will be tried again."""
+        return self._queue("retry")
+
+    @cached_property
+    def outgoing(self) -> Queue:
+        """The results."""
+        return self.sink.queue or self._queue("out")
+
+    @cached_property
+    def dead(self) -> Queue:
+        """What has failed too often."""
+        return self._queue("dead")
+
+    @property
+    def position_file(self) -> Path:
+        """Where the position of a source is kept that does not keep it itself."""
+        return self.folder / "position.json"
+
+    def load_work(self) -> Callable[[Any], Any]:
+        """The function that does the work in this process.
+
+        Raises:
+            SettingsError: there is no such function.
+        """
+        work = load_work(self.work)
+        return work() if isinstance(work, type) else work
+
+    def _queue(self, name: str) -> Queue:
+        return Queue(
+            self.folder / name,
+            codec="record",
+            max_events_per_file=self.batch_events,
+            max_batch_age=self.max_batch_age,
+            max_ready_files=self.max_ready_files,
+            fsync=self.fsync,
+            checkpoint=100,
+            max_failures=_UNLIMITED_FAILURES,
+        )
+
+
+def load_work(work: Work) -> Callable[[Any], Any]:
+    """The function that `work` is, or names as `module:name`.
+
+    Raises:
+        SettingsError: there is no such function.
+
+    Example:
+        >>> load_work("json:dumps")([1])
+        '[1]'
+    """
+    if not isinstance(work, str):
+        if not callable(work):
+            raise SettingsError(f"the work is {work!r}; it must be a function or 'module:name'")
+        return work
+    module_name, colon, name = work.partition(":")
+    if not (module_name and colon and name):
+        raise SettingsError(f"the work is {work!r}; name it 'module:function'")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise SettingsError(
+            f"there is no module {error.name!r}, which the work {work!r} names; it is searched "
+            f"for where Python searches for modules"
+        ) from error
+    except AttributeError as error:
+        raise SettingsError(f"the module {module_name!r} has no {name!r}") from error
+    if not callable(found):
+        raise SettingsError(f"{work!r} is {type(found).__name__}; it must be a function")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""What the processes of a pipeline run: one reads, some work, one writes."""
+
+from __future__ import annotations
+
+from turbo_queue.connectors.emptying import Emptying
+from turbo_queue.connectors.filling import Filling
+from turbo_queue.connectors.interface import Refused
+from turbo_queue.pipeline.failures import failed
+from turbo_queue.pipeline.plan import Plan
+from turbo_queue.pipeline.positions import PositionFile
+from turbo_queue.pipeline.tally import Tally
+from turbo_queue.pipeline.working import Working
+from turbo_queue.worker_ends import Parent
+
+
+def read(parent: Parent, plan: Plan) -> None:
+    """Read the source until it has ended, or the parent asks for the end."""
+    tally = Tally(parent.send)
+    Filling(
+        plan.incoming,
+        plan.source,
+        stopping=parent.stopping,
+        position=PositionFile(plan.position_file, fsync=plan.fsync),
+        on_read=lambda events: tally.count(read=events),
+    ).run(on_open=parent.ready)
+    tally.tell(has_ended=not parent.stopping.is_set())
+    parent.stopping.wait()
+
+
+def work(parent: Parent, plan: Plan) -> None:
+    """Do the work until the parent asks for the end."""
+    Working(plan, stopping=parent.stopping, tally=Tally(parent.send)).run(on_open=parent.ready)
+
+
+def write(parent: Parent, plan: Plan) -> None:
+    """Write the results until the parent asks for the end."""
+    tally = Tally(parent.send)
+    with plan.dead.producer(is_bounded=False) as dead:
+
+        def bury(refused: list[Refused]) -> None:
+            dead.put_many([failed(one.record, one.reason, 1) for one in refused])
+            dead.flush()
+            tally.count(dead=len(refused))
+
+        Emptying(
+            plan.outgoing,
+            plan.sink,
+            stopping=parent.stopping,
+            on_refused=bury,
+            on_written=lambda events: tally.count(written=events),
+        ).run(on_open=parent.ready)
+    tally.tell()

@@ -1,0 +1,233 @@
+"""Starts the processes of a pipeline, watches over them, and ends them in the order of the flow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import monotonic
+
+from turbo_queue.errors import PipelineFailed, TurboQueueError, WorkerFailed
+from turbo_queue.pipeline import roles
+from turbo_queue.pipeline.counts import Counts
+from turbo_queue.pipeline.outcome import Outcome
+from turbo_queue.pipeline.plan import Plan
+from turbo_queue.pipeline.positions import PositionFile
+from turbo_queue.pipeline.tally import Told, read_told
+from turbo_queue.queue import Queue
+from turbo_queue.signals import StopSignals
+from turbo_queue.workers import Worker, WorkerGroup
+
+logger = logging.getLogger(__name__)
+
+#: How often it is looked whether a queue is empty while a pipeline ends, in seconds.
+LOOK_S = 0.02
+
+#: How often what waits is counted, and dead owners' retries are taken over, in seconds.
+COUNT_S = 0.5
+
+#: How much of the grace time the work has to finish what was read; the rest is for its results.
+_WORK_SHARE = 0.6
+
+
+class Supervisor:
+    """Runs a pipeline. It is the `Watcher` of its processes.
+
+    Args:
+        plan: What the pipeline does.
+        processes: How many processes do the work.
+        start_method: How processes are started; None: as the program does.
+        grace_s: Seconds to finish what was read, once the end is wished for.
+        signals: The first one is a wish for the end, the second one ends it at once.
+        on_look: Called now and then with what was done so far.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        processes: int,
+        start_method: str | None,
+        grace_s: float,
+        signals: StopSignals,
+        on_look: Callable[[Counts], object],
+    ) -> None:
+        self._plan = plan
+        self._grace_s = grace_s
+        self._start_method = start_method
+        self._signals = signals
+        self._on_look = on_look
+        self._look_at = 0.0
+        self._lock = threading.Lock()
+        self._told = Told()
+        self._restarts = 0
+        self._waiting = 0
+        self._has_source_ended = threading.Event()
+        self._heard = 0
+        self._end_at = float("inf")
+        self._was_forced = False
+        self._workers = self._group(roles.work, processes, "worker")
+        self._reader = self._group(roles.read, 1, "reader") if plan.source.queue is None else None
+        self._writer = self._group(roles.write, 1, "writer") if plan.sink.queue is None else None
+
+    def start(self) -> None:
+        """Start the processes, against the flow, and wait until all can work.
+
+        Raises:
+            PipelineFailed: one of them cannot; the others are ended.
+        """
+        with ExitStack() as undo:
+            for group in self._groups(against_the_flow=True):
+                undo.callback(group.join, 0)
+                try:
+                    group.start()
+                    group.wait_until_ready()
+                except WorkerFailed as error:
+                    raise PipelineFailed(f"the pipeline cannot start: {error}") from error
+            undo.pop_all()
+
+    def run(self) -> Outcome:
+        """Wait until the source has ended or the end is wished for; then end with the flow."""
+        try:
+            while not (self._is_end_wanted or self._is_source_done()):
+                self._pause(COUNT_S)
+            if self._reader is not None:
+                self._end(self._reader)
+            self._wait_for(self._is_work_done, reserve_s=(1 - _WORK_SHARE) * self._grace_s)
+            self._end(self._workers)
+            if self._writer is not None:
+                self._wait_for(lambda: self._plan.outgoing.is_idle)
+                self._end(self._writer)
+        finally:
+            for group in self._groups():
+                group.join(0)
+        self._look()
+        return self._outcome()
+
+    def counts(self) -> Counts:
+        """What was done so far."""
+        with self._lock:
+            told = self._told
+            return Counts(
+                read=told.read,
+                written=told.written,
+                retried=told.retried,
+                dead=told.dead,
+                waiting=self._waiting,
+                restarts=self._restarts,
+            )
+
+    # --- what the groups tell, each from its own thread ---
+
+    def on_message(self, _worker: Worker, data: bytes) -> None:
+        """See `Watcher`."""
+        more = read_told(data)
+        with self._lock:
+            told = self._told
+            told.read += more.read
+            told.handled += more.handled
+            told.written += more.written
+            told.retried += more.retried
+            told.dead += more.dead
+        if more.has_ended:
+            self._has_source_ended.set()
+
+    def on_overdue(self, _worker: Worker) -> None:
+        """See `Watcher`; nothing here has a time limit."""
+
+    def on_end(self, worker: Worker, how: str) -> None:
+        """See `Watcher`."""
+        if worker.is_leaving:
+            return
+        with self._lock:
+            self._restarts += 1
+        logger.warning(
+            "the process %d %s; another takes its place",
+            worker.pid,
+            how,
+            extra={"event": "pipeline.restarted"},
+        )
+
+    # --- the steps of the end ---
+
+    @property
+    def _is_end_wanted(self) -> bool:
+        return self._end_at != float("inf")
+
+    def _is_source_done(self) -> bool:
+        incoming = self._plan.incoming
+        if self._reader is not None:
+            return self._has_source_ended.is_set()
+        return incoming.is_closed and incoming.is_idle and self._plan.retries.is_idle
+
+    def _is_work_done(self) -> bool:
+        """Whether nothing waits for the workers that they should do before the end."""
+        if self._is_end_wanted:  # What is to be tried again, and others' queues, can wait.
+            return self._reader is None or self._plan.incoming.is_idle
+        # In this order: what fails is among the retries before its batch is finished.
+        return self._plan.incoming.is_idle and self._plan.retries.is_idle
+
+    def _wait_for(self, condition: Callable[[], bool], reserve_s: float = 0.0) -> None:
+        while not condition() and monotonic() < self._end_at - reserve_s:
+            self._pause(LOOK_S)
+
+    def _end(self, group: WorkerGroup) -> None:
+        """Let the processes finish what they are at; those that do not in time are killed."""
+        group.request_stop()
+        while group.is_running and monotonic() < self._end_at:
+            self._pause(LOOK_S)
+        self._was_forced = self._was_forced or group.is_running
+        group.join(0)
+
+    def _outcome(self) -> Outcome:
+        has_ended = not self._is_end_wanted
+        if has_ended:
+            PositionFile(self._plan.position_file, fsync=self._plan.fsync).forget()
+        return Outcome(self.counts(), has_ended=has_ended, was_forced=self._was_forced)
+
+    # --- what is done on the side ---
+
+    def _pause(self, timeout_s: float) -> None:
+        self._signals.pause(timeout_s)
+        if (heard := self._signals.count) > self._heard:
+            is_first, self._heard = self._heard == 0, heard
+            self._end_at = monotonic() + (self._grace_s if is_first and heard == 1 else 0.0)
+        if monotonic() >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        self._look_at = monotonic() + COUNT_S
+        try:
+            self._plan.retries.recover()
+            queues = {queue.path: queue for queue in self._queues()}.values()
+            self._waiting = sum(map(_events_waiting, queues))
+        except TurboQueueError as error:
+            logger.warning("what waits cannot be counted: %s", error)
+        self._on_look(self.counts())
+
+    def _queues(self) -> list[Queue]:
+        queues = [self._plan.incoming, self._plan.retries]
+        return queues if self._writer is None else [*queues, self._plan.outgoing]
+
+    def _groups(self, *, against_the_flow: bool = False) -> list[WorkerGroup]:
+        groups = [one for one in (self._reader, self._workers, self._writer) if one is not None]
+        return groups[::-1] if against_the_flow else groups
+
+    def _group(self, role: Callable[..., None], count: int, name: str) -> WorkerGroup:
+        return WorkerGroup(
+            role,
+            (self._plan,),
+            count=count,
+            watcher=self,
+            start_method=self._start_method,
+            name=f"pipeline-{name}",
+        )
+
+
+def _events_waiting(queue: Queue) -> int:
+    """About how many: batches times what they hold on average; opening each would cost too much."""
+    traffic = queue.traffic()
+    if not traffic.batches_in:
+        return 0
+    return round(queue.batches_waiting * traffic.events_in / traffic.batches_in)
