@@ -21,7 +21,7 @@ def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int,
     def consume_work_produce() -> None:
         servers = {"bootstrap.servers": bootstrap}
         own = {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-        consumer, producer = Consumer(servers | own), Producer(servers)
+        consumer, producer = Consumer(servers | own), Producer(servers | line.PRODUCER)
         uncommitted = 0
 
         def commit(*_: object) -> None:

@@ -14,6 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: The producers of all parties that let one choose have the settings of ours.
+PRODUCER = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "linger.ms": 20,
+    "compression.type": "lz4",
+}
+
 fork = multiprocessing.get_context("fork")
 
 

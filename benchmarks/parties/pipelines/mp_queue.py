@@ -54,14 +54,14 @@ def pipeline(
             results.put(work(waiting.get()))
 
     def produce_together() -> None:
-        producer = Producer(servers)
+        producer = Producer(servers | line.PRODUCER)
         while True:
             for result in results.get():
                 producer.produce(sink, result)
             producer.poll(0)
 
     def produce_singly() -> None:
-        producer = Producer(servers)
+        producer = Producer(servers | line.PRODUCER)
         while True:
             producer.produce(sink, results.get())
             producer.poll(0)

@@ -19,6 +19,7 @@ def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int,
             consumer_group=group,
             auto_offset_reset="earliest",
             auto_create_topics=False,
+            producer_extra_config=line.PRODUCER,
             state_dir=folder.name,
             loglevel="WARNING",
         )
