@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench kafka clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ format: $(READY)  ## format the code
 bench: $(READY)  ## measure against the peers, side by side (about 20 minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+kafka: $(READY)  ## run an Apache Kafka broker on loopback until Ctrl-C (needs Java 17 and Maven)
+	@$(BIN)/python tools/kafka_broker.py
+
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .benchmarks .hypothesis .kafka .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -84,6 +84,11 @@ class QueueSettings:
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
 
+def kafka_bootstrap() -> str:
+    """Where Kafka's brokers are to be found, if nobody says it: `KAFKA_BOOTSTRAP`, or here."""
+    return os.environ.get("KAFKA_BOOTSTRAP") or "localhost:9092"
+
+
 def _check_number(name: str, value: object, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise SettingsError(

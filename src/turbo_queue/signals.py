@@ -49,13 +49,17 @@ class StopSignals:
         return self.is_wanted
 
     def pause(self, timeout_s: float) -> None:
-        """Wait until another signal comes, or the time is over."""
+        """Wait until another signal comes, somebody wakes it, or the time is over."""
         if select.select([self._heard], [], [], timeout_s)[0]:
             os.read(self._heard, 4096)
 
     def request(self) -> None:
         """As if a signal had come. For any thread."""
         self._note(signal.SIGTERM, None)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the pause. For any thread."""
         os.write(self._ring, b"\0")
 
     def __enter__(self) -> Self:

@@ -15,8 +15,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import Pipe
+from multiprocessing import Pipe, current_process
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NoReturn
@@ -91,6 +92,7 @@ def run_worker(
     arguments: tuple[Any, ...],
 ) -> None:
     """What a worker process runs."""
+    _show_name(current_process().name)
     for number in _SIGNALS:
         # A function, not SIG_IGN: programs that a worker starts would ignore the signal, too.
         signal.signal(number, _leave_it_to_the_parent)
@@ -109,6 +111,14 @@ def run_worker(
         logger.exception("a worker process failed", extra={"event": "worker.failed"})
         parent.fail(f"{type(error).__name__}: {error}")
         sys.exit(1)
+
+
+def _show_name(name: str) -> None:
+    """Let `top` and `ps` show what this process is (proc(5), /proc/pid/comm; 15 characters)."""
+    try:
+        Path("/proc/self/comm").write_text(name[:15])
+    except OSError:
+        pass  # Not Linux.
 
 
 def _leave_it_to_the_parent(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from turbo_queue.connectors.appended_file import AppendedFile
 from turbo_queue.operate.stopping import Stop
 
 STDOUT = "-"
@@ -33,7 +34,7 @@ class Sink:
         self._stop = stop
         status = os.fstat(descriptor)
         self._is_file = stat.S_ISREG(status.st_mode)
-        self._end = status.st_size if self._is_file and is_own else None
+        self._own = AppendedFile(descriptor) if self._is_file and is_own else None
 
     def write(self, data: bytes) -> None:
         """Write this.
@@ -42,27 +43,25 @@ class Sink:
             OSError: it cannot be written.
             Stopped: a signal came, and whoever reads does not go on.
         """
-        try:
+        if self._own:
+            self._own.append(data)
+        else:
             self._write(memoryview(data))
-        except OSError:
-            if self._end is not None:
-                os.ftruncate(self._descriptor, self._end)
-            raise
-        if self._end is not None:
-            self._end += len(data)
 
     def sync(self) -> None:
         """Make what was written survive a loss of power, if it is a file.
 
         Some disks tell only now that they are full.
         """
-        if self._is_file:
+        if self._own:
+            self._own.sync()
+        elif self._is_file:
             os.fsync(self._descriptor)
 
     def end_line(self) -> None:
         """Begin on a line of its own, if a kill has left half a line at the end of the file."""
-        if self._end and os.pread(self._descriptor, 1, self._end - 1) != b"\n":
-            self.write(b"\n")
+        if self._own:
+            self._own.end_line()
 
     def _write(self, data: memoryview) -> None:
         while data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from math import inf
@@ -84,8 +85,14 @@ class Pipeline:
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
         _check_number("attempts", attempts, 1)
+        _check_number("batch_events", batch_events, 1)
         _check_seconds("retry_pause", retry_pause)
         _check_seconds("grace", grace)
+        if start_method not in {None, *multiprocessing.get_all_start_methods()}:
+            raise SettingsError(
+                f"start_method is {start_method!r}; there are "
+                f"{', '.join(multiprocessing.get_all_start_methods())}"
+            )
         load_work(work)
         self._processes = processes or len(_cores())
         self._grace_s = grace

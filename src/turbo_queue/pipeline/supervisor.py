@@ -132,6 +132,7 @@ class Supervisor:
             told.dead += more.dead
         if more.has_ended:
             self._has_source_ended.set()
+            self._signals.wake()
 
     def on_overdue(self, _worker: Worker) -> None:
         """See `Watcher`; nothing here has a time limit."""

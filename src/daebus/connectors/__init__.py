@@ -1,0 +1,1 @@
+"""Sources and sinks of pipelines over Redis and Valkey: streams and channels."""
