@@ -115,7 +115,7 @@ def _outcome(
         bootstrap=kafka.bootstrap,
         source=source,
         sink=sink,
-        group=sink,
+        group=f"group of {sink}",
         **options,
     ) as program:
         program.ready()
@@ -132,7 +132,10 @@ def _outcome(
         events,
         rate,
         results.first_at - began_at,
-        {name: (spent - before.get(name, 0)) / events * 1e6 for name, spent in after.items()},
+        {
+            name.removeprefix("pipeline-"): (spent_s - before.get(name, 0)) / events * 1e6
+            for name, spent_s in after.items()
+        },
         broker_s / events * 1e6 if kafka.is_ours else None,
         results,
     )

@@ -53,7 +53,11 @@ class Topics:
     """
 
     def __init__(self, bootstrap: str) -> None:
-        self._servers = {"bootstrap.servers": bootstrap}
+        # The broker is gone before the clients are; they need not say so.
+        self._servers: dict[str, str | int | bool] = {
+            "bootstrap.servers": bootstrap,
+            "log_level": 2,
+        }
         self._admin = AdminClient(self._servers)
         self._numbers = count()
         self._made: list[str] = []
