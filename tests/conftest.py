@@ -14,8 +14,10 @@ import pytest
 from daebus import Broadcast, Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.service.context import current
+from fixtures.kafka import Cluster, mock_cluster, started_broker
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
+from kafka_broker import KafkaBroker
 from turbo_queue import Queue
 
 
@@ -81,6 +83,33 @@ def broadcaster(url: str) -> Iterator[Broadcast]:
     broadcaster.close()
 
 
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """The broker at `KAFKA_BOOTSTRAP`, or else one of the session's own."""
+    if bootstrap := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield Cluster(bootstrap, is_real=True)
+        return
+    with started_broker() as broker:
+        yield Cluster(broker.bootstrap, is_real=True)
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[KafkaBroker]:
+    """A Kafka broker that this test may stop, kill and restart."""
+    with started_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["broker", "mock"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """What must hold for a real broker, and for the one inside librdkafka."""
+    if request.param == "broker":
+        yield request.getfixturevalue("kafka")
+        return
+    with mock_cluster() as mock:
+        yield mock
+
+
 @pytest.fixture
 def processes() -> Iterator[Processes]:
     """Starts Python programs; all are gone when the test ends, whatever happens."""
@@ -125,3 +154,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the markers of this suite."""
     config.addinivalue_line("markers", "leaves_threads: a handler of this test never returns")
     os.environ.pop("DAEBUS_URL", None)
+    # Else each of the hundreds of programs that are started here compiles every module again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -33,7 +33,8 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 PR_SET_PDEATHSIG = 1
 
-#: One node that is broker and controller; internal topics have one copy, groups start at once.
+#: One node that is broker and controller; internal topics have one copy, groups start at once,
+#: and members may be missed soon.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -46,6 +47,7 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "500",
     "broker.heartbeat.interval.ms": "300",
     "broker.session.timeout.ms": "2000",  # After kill -9 it may come back so much later.
     "auto.create.topics.enable": "false",

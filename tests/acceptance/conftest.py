@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -52,6 +53,13 @@ def let_go_on():
 def never():
     threading.Event().wait(20)
 """
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for temporary files whose path leaves room for that of a socket, unlike tmp_path."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from fixtures.waiting import eventually
 
 
 def test_it_shows_every_kind_of_call_and_leaves_nothing(
-    tmp_path: Path, processes: Processes
+    short_path: Path, processes: Processes
 ) -> None:
     begin = monotonic()
-    process = processes.run([*COMMAND, "demo"], env={"TMPDIR": str(tmp_path)})
+    process = processes.run([*COMMAND, "demo"], env={"TMPDIR": str(short_path)})
 
     assert process.wait() == 0
     assert monotonic() - begin < 15
@@ -32,7 +32,7 @@ def test_it_shows_every_kind_of_call_and_leaves_nothing(
     assert re.search(r"\[113511,.*\] in [0-9.]+ s; meanwhile an action in a thread took", shown)
     assert "the service was started again, and has the orders [7]" in shown
     assert "\x1b" not in shown
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", shown)]
     assert len(pids) == 3  # A server, and a service twice.
     assert not any(is_alive(pid) for pid in pids)
@@ -40,9 +40,9 @@ def test_it_shows_every_kind_of_call_and_leaves_nothing(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cleans_up_too(
-    tmp_path: Path, processes: Processes, number: int, code: int
+    short_path: Path, processes: Processes, number: int, code: int
 ) -> None:
-    process = processes.run([*COMMAND, "demo"], env={"TMPDIR": str(tmp_path)})
+    process = processes.run([*COMMAND, "demo"], env={"TMPDIR": str(short_path)})
     process.wait_for("answers the actions")
 
     process.signal(number)
@@ -50,7 +50,7 @@ def test_a_signal_cleans_up_too(
     assert process.wait() == code
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", process.output)]
     eventually(lambda: not any(is_alive(pid) for pid in pids))
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_a_terminal_sees_a_progress_bar() -> None:

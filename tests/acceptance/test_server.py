@@ -29,9 +29,9 @@ def serve(processes: Processes, folder: Path, *arguments: str) -> Process:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_leaves_nothing(
-    tmp_path: Path, processes: Processes, number: int
+    short_path: Path, processes: Processes, number: int
 ) -> None:
-    process = serve(processes, tmp_path)
+    process = serve(processes, short_path)
     url = process.lines[0].strip()
     assert process.lines[1].strip() == f"export DAEBUS_URL='{url}'"
     assert daebus("ps", "--url", url).code == 0
@@ -40,13 +40,13 @@ def test_it_serves_until_a_signal_and_leaves_nothing(
 
     assert process.wait() == 0
     assert not is_alive(pid_in(process.output))
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_a_port_has_a_password_that_stands_in_the_address(
-    tmp_path: Path, processes: Processes
+    short_path: Path, processes: Processes
 ) -> None:
-    url = serve(processes, tmp_path, "--port", "0").lines[0].strip()
+    url = serve(processes, short_path, "--port", "0").lines[0].strip()
     password = url.split("@")[0].removeprefix("redis://:")
 
     assert daebus("publish", "channel", "1", "--url", url, "--json").out == '{"receivers":0}\n'
@@ -56,12 +56,12 @@ def test_a_port_has_a_password_that_stands_in_the_address(
     assert "wrong-one" not in refused.err
 
 
-def test_persistent_data_stays_in_the_folder(tmp_path: Path, processes: Processes) -> None:
-    process = serve(processes, tmp_path, "--folder", str(tmp_path / "data"), "--persistent")
+def test_persistent_data_stays_in_the_folder(short_path: Path, processes: Processes) -> None:
+    process = serve(processes, short_path, "--folder", str(short_path / "data"), "--persistent")
     process.signal(signal.SIGTERM)
 
     assert process.wait() == 0
-    assert list((tmp_path / "data").glob("appendonlydir/*"))
+    assert list((short_path / "data").glob("appendonlydir/*"))
 
 
 def test_persistent_needs_a_folder() -> None:
@@ -71,19 +71,19 @@ def test_persistent_needs_a_folder() -> None:
     assert "--persistent needs a --folder" in done.err
 
 
-def test_a_server_that_dies_ends_the_command_with_1(tmp_path: Path, processes: Processes) -> None:
-    process = serve(processes, tmp_path)
+def test_a_server_that_dies_ends_the_command_with_1(short_path: Path, processes: Processes) -> None:
+    process = serve(processes, short_path)
     os.kill(pid_in(process.output), signal.SIGKILL)
 
     assert process.wait() == 1
     assert "ended by itself" in process.output
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_the_server_ends_with_a_command_that_is_killed(
-    tmp_path: Path, processes: Processes
+    short_path: Path, processes: Processes
 ) -> None:
-    process = serve(processes, tmp_path)
+    process = serve(processes, short_path)
 
     process.kill()
 

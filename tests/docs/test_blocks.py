@@ -47,10 +47,13 @@ class Shell:
         self._env = env
         self._services: list[subprocess.Popen[bytes]] = []
 
+    def set(self, name: str, value: str) -> None:
+        self._env[name] = value
+
     def type(self, command: str) -> str:
         if match := re.fullmatch(r"export (\w+)=(\S+)", command):
-            # The tests' own server stands in for every other one.
-            assert match[1] == "DAEBUS_URL"
+            # The tests' own server and broker stand in for every other one.
+            assert match[1] in {"DAEBUS_URL", "KAFKA_BOOTSTRAP"}
             return ""
         if command.endswith("&"):
             self._start(command.removesuffix("&"))
@@ -105,7 +108,11 @@ def shell(url: str, tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_of_the_page_runs(page: Path, shell: Shell, tmp_path: Path) -> None:
+def test_every_block_of_the_page_runs(
+    page: Path, shell: Shell, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if "KAFKA_BOOTSTRAP" in page.read_text():
+        shell.set("KAFKA_BOOTSTRAP", request.getfixturevalue("kafka").bootstrap)
     for block in blocks_of(page):
         if block.language == "python" and block.title:
             (tmp_path / block.title).write_text(block.text)

@@ -14,6 +14,8 @@ from time import monotonic
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from daebus import ServerUnavailable, SettingsError
 from daebus.bus.embedded import EmbeddedServer, ensure_server
@@ -28,14 +30,13 @@ import os, sys
 from pathlib import Path
 import redis
 from daebus.bus.embedded import ensure_server
-path = ensure_server(Path(sys.argv[1]), idle_s=float(sys.argv[2]))
-with redis.Redis(unix_socket_path=str(path)) as client:
-    client.sadd("starters", os.getpid())
-    print(client.info("server")["process_id"], path, flush=True)
-    if len(sys.argv) > 3:
-        sys.stdin = None
-        import threading
-        threading.Event().wait()
+gates = sys.argv[3:] or [os.devnull]
+for gate in gates:
+    open(gate).close()
+    path = ensure_server(Path(sys.argv[1]), idle_s=float(sys.argv[2]))
+    with redis.Redis(unix_socket_path=str(path)) as client:
+        client.sadd("starters", os.getpid())
+        print(client.info("server")["process_id"], path, flush=True)
 """
 
 
@@ -64,33 +65,38 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path):
 
 
 def test_eight_processes_at_once_start_one_server(folder: Path, processes: Processes) -> None:
-    for _ in range(4):
-        starters = [processes.python(ENSURE, str(folder), "30") for _ in range(8)]
+    gates = [folder.with_name(f"gate {number}") for number in range(7)]
+    for gate in gates:
+        os.mkfifo(gate)
+    starters = [processes.python(ENSURE, str(folder), "30", *map(str, gates)) for _ in range(8)]
 
-        assert [starter.wait(30) for starter in starters] == [0] * 8
-        [answer] = {starter.output for starter in starters}
+    for number, gate in enumerate(gates):
+        with gate.open("w"):  # Who waits to open it for reading goes on, all at the same moment.
+            eventually(lambda n=number: all(len(each.lines) > n for each in starters), 20)
+        [answer] = {starter.lines[number] for starter in starters}
         pid, path = answer.split(maxsplit=1)
         with redis.Redis(unix_socket_path=path.strip()) as client:
             assert client.scard("starters") == 8
         os.kill(int(pid), signal.SIGKILL)
         eventually(lambda pid=pid: has_ended(int(pid)))
+    assert [starter.wait(30) for starter in starters] == [0] * 8
 
 
 def test_the_shared_server_outlives_its_starter_and_ends_for_want_of_clients(
     tmp_path: Path, processes: Processes
 ) -> None:
-    starter = processes.python(ENSURE, str(tmp_path), "1.0")
+    starter = processes.python(ENSURE, str(tmp_path), "0.5")
     assert starter.wait() == 0
     pid, path = int(starter.output.split()[0]), tmp_path / "valkey.sock"
     assert not has_ended(pid)
 
     with redis.Redis(unix_socket_path=str(path)) as client:
-        end = monotonic() + 2.5
+        end = monotonic() + 1.5
         while monotonic() < end:  # As long as somebody is connected it lives on.
             assert client.ping()
     eventually(lambda: has_ended(pid), timeout_s=15)
 
-    again = ensure_server(tmp_path, idle_s=1.0)
+    again = ensure_server(tmp_path, idle_s=0.5)
     assert server_pid(again) != pid
     eventually(lambda: not again.exists(), timeout_s=15)
 
@@ -196,7 +202,7 @@ def test_a_port_is_on_loopback_and_behind_a_password(tmp_path: Path) -> None:
         with redis.Redis.from_url(server.url) as client:
             assert client.ping()
         with (
-            redis.Redis(port=port) as client,
+            redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client,
             pytest.raises(redis.AuthenticationError),
         ):
             client.ping()

@@ -151,6 +151,8 @@ def test_a_message_counts_as_stored_when_a_replica_of_the_server_has_it(
     tmp_path: Path, service_name: str
 ) -> None:
     with EmbeddedServer(tmp_path / "primary", port=0) as primary:
+        with redis.Redis.from_url(primary.url) as client:
+            client.config_set("repl-diskless-sync-delay", 0)
         replica = EmbeddedServer(tmp_path / "replica")
         replica.start()
         address = urlsplit(primary.url)

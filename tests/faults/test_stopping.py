@@ -30,7 +30,7 @@ def test_sigterm_lets_running_handlers_finish(
             replies = sum(future.result(15) == 0.5 for future in futures)
         return replies, service.wait(), monotonic() - began
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         rounds = list(pool.map(one_round, range(20)))
 
     assert sum(replies for replies, _, _ in rounds) == 160
@@ -54,7 +54,7 @@ def test_sigint_ends_a_service_whose_handler_never_returns(
             code = service.wait()
         return type(error), code, monotonic() - began, service.output
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(6) as pool:
         rounds = list(pool.map(one_round, range(20)))
 
     assert [kind for kind, _, _, _ in rounds] == [ServiceStopping] * 20

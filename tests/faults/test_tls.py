@@ -41,6 +41,7 @@ class TlsProxy:
         while True:
             try:
                 plain, _ = self._listener.accept()
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 return
             try:
@@ -125,7 +126,7 @@ def test_large_messages_pass_both_ways_at_once(
     app.start(service_name)
 
     with DaebusCaller(service_name, url, timeout=30) as caller, ThreadPoolExecutor(16) as pool:
-        texts = [str(number) + "x" * 300_000 for number in range(60)]
+        texts = [str(number) + "x" * 900_000 for number in range(60)]
         echoed = list(pool.map(lambda text: caller.call("echo", text), texts))
         assert [caller.call("echo", number) for number in range(200)] == list(range(200))
 

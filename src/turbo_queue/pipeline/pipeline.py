@@ -11,6 +11,7 @@ from pathlib import Path
 
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.failures import unmarked
@@ -181,7 +182,11 @@ class Pipeline:
                 number += len(events)
         return number
 
+    def after_fork(self) -> None:
+        """Nothing but the lock is held here, and that is the parent's alone (see `forks`)."""
+
     def _lock(self) -> int:
+        watch(self)
         descriptor = open_to_lock(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
         if lock(descriptor):
             return descriptor

@@ -27,8 +27,9 @@ LOOK_S = 0.02
 #: How often what waits is counted, and dead owners' retries are taken over, in seconds.
 COUNT_S = 0.5
 
-#: How much of the grace time the work has to finish what was read; the rest is for its results.
-_WORK_SHARE = 0.6
+#: How much of the grace time has passed when what was read but is not worked on is left, and when
+#: results that are not written are; the rest is for processes to end by themselves.
+_WORK_SHARE, _RESULTS_SHARE = 0.5, 0.7
 
 
 class Supervisor:
@@ -94,10 +95,10 @@ class Supervisor:
                 self._pause(COUNT_S)
             if self._reader is not None:
                 self._end(self._reader)
-            self._wait_for(self._is_work_done, reserve_s=(1 - _WORK_SHARE) * self._grace_s)
+            self._wait_for(self._is_work_done, _WORK_SHARE)
             self._end(self._workers)
             if self._writer is not None:
-                self._wait_for(lambda: self._plan.outgoing.is_idle)
+                self._wait_for(lambda: self._plan.outgoing.is_idle, _RESULTS_SHARE)
                 self._end(self._writer)
         finally:
             for group in self._groups():
@@ -169,8 +170,8 @@ class Supervisor:
         # In this order: what fails is among the retries before its batch is finished.
         return self._plan.incoming.is_idle and self._plan.retries.is_idle
 
-    def _wait_for(self, condition: Callable[[], bool], reserve_s: float = 0.0) -> None:
-        while not condition() and monotonic() < self._end_at - reserve_s:
+    def _wait_for(self, condition: Callable[[], bool], share: float) -> None:
+        while not condition() and monotonic() < self._end_at - (1 - share) * self._grace_s:
             self._pause(LOOK_S)
 
     def _end(self, group: WorkerGroup) -> None:

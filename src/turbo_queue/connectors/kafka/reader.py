@@ -33,6 +33,13 @@ COMMIT_RETRY_S = 1.0
 #: How long closing waits for the answer to the last commit, in seconds.
 LAST_COMMIT_S = 5.0
 
+#: … and, before it leaves the group, for any answer.
+ANSWER_S = 2.0
+
+
+#: While the group shares its partitions anew, no commit is taken.
+_REBALANCING = {KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION}
+
 
 class KafkaReader(Reader):
     """Reads topics; see `KafkaSource.open`.
@@ -54,13 +61,12 @@ class KafkaReader(Reader):
         self._commits_under_way = 0
         self._commit_at = inf
         self._is_closed = False
-        self._consumer = opened(
-            Consumer, {**settings, "on_commit": self._on_commit}, self._troubles
-        )
+        self._named = [topic for topic in topics if not topic.startswith("^")]
+        consumer = opened(Consumer, {**settings, "on_commit": self._on_commit}, self._troubles)
+        self._consumer: Consumer | None = consumer
         try:
-            named = [topic for topic in topics if not topic.startswith("^")]
-            check_topics(self._consumer, named, settings["bootstrap.servers"], self._troubles)
-            self._consumer.subscribe(
+            check_topics(consumer, self._named, settings["bootstrap.servers"], self._troubles)
+            consumer.subscribe(
                 topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
         except BaseException:
@@ -103,14 +109,18 @@ class KafkaReader(Reader):
             self._send_commit()
 
     def close(self) -> None:
-        """Wait for the last commit for some seconds, and leave the group."""
-        if self._is_closed:
+        """Wait for the last commit for some seconds, and leave the group if that is possible."""
+        consumer, self._is_closed = self._consumer, True
+        if consumer is None:
             return
-        self._is_closed = True
         try:
-            self._finish_commits()
+            self._finish_commits(consumer)
+            if not self._commits_under_way and self._answers(consumer):
+                consumer.close()
         finally:
-            self._consumer.close()
+            # Without close() librdkafka leaves no group, for which it would wait for a broker that
+            # is away; the group misses this member after `session.timeout.ms`.
+            self._consumer = None
 
     def _consumed(self, most: int, timeout_s: float) -> list[Message]:
         # A call for many waits until it has as many; so it is asked for one, and for what is there.
@@ -123,9 +133,14 @@ class KafkaReader(Reader):
 
     def _called(self, most: int, timeout_s: float) -> list[Message]:
         try:
-            return self._consumer.consume(most, timeout_s)
+            return self._opened().consume(most, timeout_s)
         except (KafkaException, RuntimeError) as error:
             self._troubles.fail(error)
+
+    def _opened(self) -> Consumer:
+        if self._consumer is None:
+            raise SourceFailed("this reader was closed; open the source again")
+        return self._consumer
 
     def _taken_early(self, most: int) -> list[Message]:
         messages, self._early = self._early[:most], self._early[most:]
@@ -172,11 +187,13 @@ class KafkaReader(Reader):
 
     def _pause(self) -> None:
         self._is_paused, self._are_new_to_pause = True, False
-        self._consumer.pause(self._consumer.assignment())
+        consumer = self._opened()
+        consumer.pause(consumer.assignment())
 
     def _resume(self) -> None:
         self._is_paused = self._are_new_to_pause = False
-        self._consumer.resume(self._consumer.assignment())
+        consumer = self._opened()
+        consumer.resume(consumer.assignment())
 
     def _send_commit(self) -> None:
         self._commit_at = inf
@@ -187,24 +204,35 @@ class KafkaReader(Reader):
         if not offsets:
             return
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._opened().commit(offsets=offsets, asynchronous=True)
             self._commits_under_way += 1
         except KafkaException as error:
             self._commit_failed(error)
 
-    def _finish_commits(self) -> None:
+    def _finish_commits(self, consumer: Consumer) -> None:
         until = monotonic() + LAST_COMMIT_S
         if not self._commits_under_way:
             self._send_commit()
         while self._commits_under_way and monotonic() < until:
-            self._consumer.poll(0.1)  # What it reads is not handed on, and so is read again.
+            consumer.poll(0.1)  # What it reads is not handed on, and so is read again.
             if self._commit_at == 0:
                 self._send_commit()
 
+    def _answers(self, consumer: Consumer) -> bool:
+        try:
+            consumer.list_topics(self._named[0] if self._named else None, timeout=ANSWER_S)
+        except KafkaException:
+            return False
+        return True
+
     def _commit_failed(self, error: KafkaError | KafkaException) -> None:
         self._commit_at = monotonic() + COMMIT_RETRY_S
-        logger.warning(
-            "offsets are not committed yet: %s", error, extra={"event": "kafka.commit_failed"}
+        is_rebalancing = isinstance(error, KafkaError) and error.code() in _REBALANCING
+        logger.log(
+            logging.DEBUG if is_rebalancing else logging.WARNING,
+            "offsets are not committed yet: %s",
+            error,
+            extra={"event": "kafka.commit_failed"},
         )
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
