@@ -43,7 +43,7 @@ def main() -> None:
                 if scenario in suite.scenarios:
                     suite.scenarios[scenario](run)
         suite.show(run.rows)
-        if not options.dry:
+        if run.rows and not options.dry:
             suite.write(run.rows, is_quick=options.quick)
 
 

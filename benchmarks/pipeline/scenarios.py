@@ -23,6 +23,9 @@ OPTIONS = {SINGLY: {"together": 1}, TOGETHER: {"together": 100}}
 #: Processes that work.
 PROCESSES = 2
 
+#: What uses less CPU time for each event only waits.
+LEAST_US = 0.05
+
 #: The slow parties get fewer events; a rate is a rate.
 EVENTS = dict.fromkeys(PIPELINES, 1_000_000) | {
     ONE: 500_000,
@@ -126,7 +129,7 @@ def _outcome(
         after, broker_s = program.cpu_s(), kafka.cpu_s() - broker_before
         results = topics.results(sink, events)
     topics.drop(sink)
-    rate = (events - results.lost) / (results.last_at - began_at)
+    rate = float("nan") if results.lost else events / (results.last_at - began_at)
     run.note(f"  {party:36} {rate:9,.0f} events/s")
     return Outcome(
         events,
@@ -153,10 +156,10 @@ def _add(run: Run, party: str, outcomes: list[Outcome], work_us: float) -> None:
         lost=sum(outcome.results.lost for outcome in outcomes),
         wrong=sum(outcome.results.wrong for outcome in outcomes),
     )
-    names = outcomes[0].cpu_us
     by_name = {
         name: round(median(outcome.cpu_us.get(name, 0) for outcome in outcomes), 2)
-        for name in names
+        for name, spent_us in outcomes[0].cpu_us.items()
+        if spent_us >= LEAST_US
     }
     cpu_us = median(sum(outcome.cpu_us.values()) for outcome in outcomes)
     run.add("cpu", party, cpu_us, "us an event", **by_name)
