@@ -23,12 +23,12 @@ def draw(rows: list[dict], target: str) -> None:
     names = sorted(names, key=lambda name: value["rate", name])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
 
+    work_us = value.get(("cpu", ALONE), 0)
     rates = [value["rate", name] for name in names]
     bars = left.barh(names, rates, color=[OURS if name == NOW else OTHERS for name in names])
     left.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3)
-    left.set_title("Kafka to Kafka, 20 µs of work (events/s)", loc="left", fontsize=10)
+    left.set_title(f"Kafka to Kafka, {work_us:.0f} µs of work (events/s)", loc="left", fontsize=10)
 
-    work_us = value.get(("cpu", ALONE), 0)
     work = [min(work_us, value["cpu", name]) for name in names]
     own = [value["cpu", name] - least for name, least in zip(names, work, strict=True)]
     broker = [value.get(("broker", name), 0) for name in names]
