@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from benchmarks.harness.environments import Unavailable
 from benchmarks.harness.kafka import Kafka
@@ -113,14 +114,18 @@ def _outcome(
 ) -> Outcome:
     sink = topics.make()
     options = {"processes": 1 if party == ONE else PROCESSES, **OPTIONS.get(party, {})}
-    with run.start(
-        *(party, "pipeline"),
-        bootstrap=kafka.bootstrap,
-        source=source,
-        sink=sink,
-        group=f"group of {sink}",
-        **options,
-    ) as program:
+    with (
+        TemporaryDirectory(prefix="daebus-bench-") as folder,
+        run.start(
+            *(party, "pipeline"),
+            bootstrap=kafka.bootstrap,
+            source=source,
+            sink=sink,
+            group=f"group of {sink}",
+            folder=folder,
+            **options,
+        ) as program,
+    ):
         program.ready()
         before, broker_before = program.cpu_s(), kafka.cpu_s()
         began_at = time.time()

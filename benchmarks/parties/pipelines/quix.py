@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import line
@@ -10,9 +9,9 @@ from events import work
 from quixstreams import Application
 
 
-def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int, **_: Any) -> None:
-    folder = tempfile.TemporaryDirectory(prefix="daebus-bench-")
-
+def pipeline(
+    bootstrap: str, source: str, sink: str, group: str, processes: int, folder: str, **_: Any
+) -> None:
     def stream() -> None:
         app = Application(
             bootstrap,
@@ -20,7 +19,7 @@ def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int,
             auto_offset_reset="earliest",
             auto_create_topics=False,
             producer_extra_config=line.PRODUCER,
-            state_dir=folder.name,
+            state_dir=folder,
             loglevel="WARNING",
         )
         events = app.topic(source, value_deserializer="bytes")

@@ -6,7 +6,6 @@ What it needed: `settings` without what Kafka 4 refuses (versions of the protoco
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import line
@@ -27,12 +26,12 @@ class Consumer(KafkaEnqueue):
         return found
 
 
-def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int, **_: Any) -> None:
-    folder = tempfile.TemporaryDirectory(prefix="daebus-bench-")
-
+def pipeline(
+    bootstrap: str, source: str, sink: str, group: str, processes: int, folder: str, **_: Any
+) -> None:
     def consume() -> None:
         consumer = Consumer()
-        consumer.turbo_queue_root_path, consumer.turbo_queue_queue_name = folder.name, "in"
+        consumer.turbo_queue_root_path, consumer.turbo_queue_queue_name = folder, "in"
         consumer.turbo_queue_max_events_per_file = EVENTS_PER_FILE
         consumer.turbo_queue_max_ready_files = READY_FILES
         consumer.kafka_brokers, consumer.kafka_group_id = bootstrap, group
@@ -43,9 +42,9 @@ def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int,
 
     def work_on() -> None:
         dequeue, enqueue = Dequeue(), Enqueue()
-        dequeue.root_path, dequeue.queue_name = folder.name, "in"
+        dequeue.root_path, dequeue.queue_name = folder, "in"
         enqueue.setup_logging(log_file="/dev/null")
-        enqueue.root_path, enqueue.queue_name = folder.name, "out"
+        enqueue.root_path, enqueue.queue_name = folder, "out"
         enqueue.max_events_per_file, enqueue.max_ready_files = EVENTS_PER_FILE, READY_FILES
         enqueue.start()
         while True:
@@ -56,7 +55,7 @@ def pipeline(bootstrap: str, source: str, sink: str, group: str, processes: int,
 
     def produce() -> None:
         producer = KafkaDequeue()
-        producer.turbo_queue_root_path, producer.turbo_queue_queue_name = folder.name, "out"
+        producer.turbo_queue_root_path, producer.turbo_queue_queue_name = folder, "out"
         producer.kafka_brokers, producer.kafka_producer_topic = bootstrap, sink
         producer.call_poll_per_events = EVENTS_PER_FILE
         producer.start()
