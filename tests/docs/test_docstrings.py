@@ -1,4 +1,4 @@
-"""The examples in the docstrings of turbo_queue run."""
+"""The examples in the docstrings of turbo_queue, and of all connectors, run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-import turbo_queue
+import daebus.connectors
+import turbo_queue.connectors
 from fixtures.queues import fill
 from turbo_queue import Queue
 
@@ -18,6 +19,11 @@ MODULES = [
     importlib.import_module(f"turbo_queue.{module.name}")
     for module in pkgutil.iter_modules(turbo_queue.__path__)
     if module.name not in {"__main__", "operate"}
+]
+MODULES += [
+    importlib.import_module(f"{package.__name__}.{module.name}")
+    for package in (turbo_queue.connectors, daebus.connectors)
+    for module in pkgutil.iter_modules(package.__path__)
 ]
 
 EXAMPLES = [
@@ -29,7 +35,10 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_the_example_runs(example: doctest.DocTest, tmp_path: Path) -> None:
+def test_the_example_runs(
+    example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     fill(Queue(tmp_path / "queue"), [1, 2, 3])
     names = {"folder": str(tmp_path / "queue"), "another_folder": str(tmp_path / "another")}
     example.globs.update(vars(turbo_queue) | names)

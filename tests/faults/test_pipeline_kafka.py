@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 from itertools import islice
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -16,6 +18,8 @@ from fixtures.pids import children, command_of, kill
 from fixtures.processes import Process, Processes
 from fixtures.waiting import eventually
 from kafka_broker import KafkaBroker
+from turbo_queue.connectors.kafka import KafkaSink, KafkaSource
+from turbo_queue.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -28,7 +32,7 @@ PROGRAM = """
     from turbo_queue.connectors.kafka import KafkaSink, KafkaSource
     from turbo_queue.pipeline import Pipeline
 
-    topic_in, topic_out, folder, bootstrap = sys.argv[1:]
+    topic_in, topic_out, folder, bootstrap, session_ms = sys.argv[1:]
 
     class Work:
         def __init__(self):
@@ -46,10 +50,10 @@ PROGRAM = """
 
     pipeline = Pipeline(
         KafkaSource(topic_in, group="pipeline", bootstrap_servers=bootstrap,
-                    settings={"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}),
+                    settings={"session.timeout.ms": session_ms, "heartbeat.interval.ms": 300}),
         Work, KafkaSink(topic_out, bootstrap_servers=bootstrap),
         folder=folder, processes=2, batch_events=200, max_batch_age=0.2, retry_pause=0.1,
-        max_ready_files=8, grace=10,
+        max_ready_files=8, grace=5,
     )
     sys.exit(pipeline.run().exit_code)
 """
@@ -65,9 +69,14 @@ def written(cluster: Cluster, topic: str) -> list[int]:
 class Machine:
     """A pipeline with a folder of its own, started again whenever it was killed."""
 
-    def __init__(self, processes: Processes, *arguments: str) -> None:
+    def __init__(
+        self, processes: Processes, cluster: Cluster, source: str, sink: str, folder: Path
+    ) -> None:
+        # The group misses a killed member so late. The cluster inside librdkafka lets members wait
+        # for 3 s before they may join.
+        session_ms = 1500 if cluster.is_real else 5000
         self._processes = processes
-        self._arguments = arguments
+        self._arguments = [source, sink, str(folder), cluster.bootstrap, str(session_ms)]
         self.program = self._start()
 
     def kill_one(self, rng: random.Random) -> str | None:
@@ -101,7 +110,8 @@ def kill_at_work(machine: Machine, folder: Path, rng: random.Random, times: int)
     killed: list[str] = []
     while len(killed) < times:
         least = worked_in(folder) + rng.randrange(50, 500)
-        eventually(lambda least=least: worked_in(folder) > least, 60)  # type: ignore[misc]
+        is_at_work = lambda least=least: worked_in(folder) > least  # noqa: E731
+        eventually(is_at_work, 30, lambda: f"{killed} {machine.program.output[-3000:]}")
         eventually(lambda: (role := machine.kill_one(rng)) and not killed.append(role), 60)
     return killed
 
@@ -133,7 +143,7 @@ def test_kills_and_a_restart_of_the_broker_lose_nothing(
     cluster = Cluster(own_kafka.bootstrap, is_real=True)
     source, sink = cluster.topic(), cluster.topic()
     cluster.put(source, range(NUMBERS))
-    machine = Machine(processes, source, sink, str(tmp_path / "folder"), cluster.bootstrap)
+    machine = Machine(processes, cluster, source, sink, tmp_path / "folder")
 
     killed = kill_at_work(machine, tmp_path, rng, 10)
     own_kafka.restart()
@@ -150,9 +160,9 @@ def test_kills_lose_nothing_on_the_mock_cluster(
     with mock_cluster() as cluster:
         source, sink = cluster.topic(), cluster.topic()
         cluster.put(source, range(NUMBERS))
-        machine = Machine(processes, source, sink, str(tmp_path / "folder"), cluster.bootstrap)
+        machine = Machine(processes, cluster, source, sink, tmp_path / "folder")
 
-        killed = kill_at_work(machine, tmp_path, rng, 20)
+        killed = kill_at_work(machine, tmp_path, rng, 5)
 
         check(machine, cluster, sink, tmp_path, killed)
 
@@ -163,11 +173,11 @@ def test_a_broker_that_is_away_keeps_no_pipeline_from_stopping(
     cluster = Cluster(own_kafka.bootstrap, is_real=True)
     source, sink = cluster.topic(), cluster.topic()
     cluster.put(source, range(NUMBERS))
-    machine = Machine(processes, source, sink, str(tmp_path / "folder"), cluster.bootstrap)
+    machine = Machine(processes, cluster, source, sink, tmp_path / "folder")
     eventually(lambda: worked_in(tmp_path) > NUMBERS // 10)
 
     own_kafka.kill()
-    machine.stop(within_s=11)
+    machine.stop(within_s=6)
     own_kafka.start()
     machine.start()
 
@@ -181,8 +191,7 @@ def test_two_machines_share_a_topic_and_one_may_leave(
     cluster = kafka
     source, sink = cluster.topic(), cluster.topic()
     one, two = (
-        Machine(processes, source, sink, str(tmp_path / name), cluster.bootstrap)
-        for name in ("one", "two")
+        Machine(processes, cluster, source, sink, tmp_path / name) for name in ("one", "two")
     )
     numbers = iter(range(NUMBERS))
 
@@ -197,3 +206,30 @@ def test_two_machines_share_a_topic_and_one_may_leave(
     eventually(lambda: is_all_there(cluster, sink), 60, lambda: one.program.output)
     one.stop()
     assert sum(shares()) < NUMBERS * 1.1, "hardly anything is done twice when a machine leaves"
+
+
+def test_no_event_of_a_slow_topic_waits_until_its_batch_is_full(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    source, sink = kafka.topic(), kafka.topic()
+    pipeline = Pipeline(
+        KafkaSource(source, group="slow", bootstrap_servers=kafka.bootstrap),
+        lambda record: str(time() * 1000 - record.timestamp_ms),
+        KafkaSink(sink, bootstrap_servers=kafka.bootstrap),
+        records=True,
+        folder=tmp_path / "folder",
+        processes=1,
+        batch_events=1_000_000,
+        max_batch_age=0.5,
+    )
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+
+    for number in range(1, 11):
+        kafka.put(source, ["event"])
+        eventually(lambda number=number: len(kafka.messages(sink)) == number, 30)  # type: ignore[misc]
+    pipeline.stop()
+    thread.join()
+
+    waited_ms = [float(message.value() or b"") for message in kafka.messages(sink)]
+    assert max(waited_ms[1:]) < 500 + 300  # The first one has waited for the group.

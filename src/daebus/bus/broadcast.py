@@ -200,8 +200,12 @@ class _Chunk(Receivers):
         self.stored: list[Stored] = []
 
     def commands(self) -> list[Command]:
-        """One command with all the bytes, and one without bytes for each further reply."""
-        return [self, *([_Further(self)] * (self._left - 1))]
+        """One command without bytes for each reply but the last, and one with all the bytes.
+
+        In this order: the writer may part them, and a reply must not come before its command; and
+        while any reply is missing the last one is, so the chunk learns that a connection was lost.
+        """
+        return [*([_Other(self)] * (self._left - 1)), self]
 
     def wait(self, timeout_s: float = Receivers.WAIT_S) -> int:
         """Wait for the number, and until the copies are stored."""
@@ -222,7 +226,7 @@ class _Chunk(Receivers):
             super().resolve(self._sum)
 
 
-class _Further(Command):
+class _Other(Command):
     """Stands for a reply to come, of a command whose bytes another one carries."""
 
     __slots__ = ("_chunk",)

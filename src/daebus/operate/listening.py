@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from queue import SimpleQueue
 from typing import Annotated, Any
 
 import typer
 
 from daebus import settings
 from daebus.bus import shared
+from daebus.bus.arrivals import Arrivals
 from daebus.bus.link import Link
 from daebus.channels import check_name, is_pattern
 from daebus.deadline import Deadline
-from daebus.errors import BadMessage, ConnectionLost
+from daebus.errors import BadMessage
 from daebus.logs import printable
 from daebus.messages import decode_payload
 from daebus.operate import options, output
@@ -58,11 +58,11 @@ def listen(
     for name in channels:
         check_name("channel", name)
     link = Link(settings.server_url(url), shared.connection_name("listen"))
-    link.consumer = inbox = _Inbox()
+    link.consumer = arrivals = Arrivals(MAX_WAITING)
     deadline = Deadline.after(START_S)
     link.start()
     try:
-        with stop_on_signals(inbox.end):
+        with stop_on_signals(arrivals.end):
             link.ensure_up(deadline)
             link.subscribe(
                 deadline,
@@ -70,7 +70,7 @@ def listen(
                 [name for name in channels if is_pattern(name)],
             )
             output.note(f"Listening to {', '.join(channels)} at {link.address}; Ctrl-C ends it")
-            for number, message in enumerate(inbox.messages(), start=1):
+            for number, message in enumerate(_messages(arrivals), start=1):
                 _show(message, as_json=as_json)
                 if number == count:
                     return
@@ -78,48 +78,14 @@ def listen(
         link.close()
 
 
-class _Inbox:
-    """Where messages wait for the printing thread. See `Consumer` for who calls what."""
-
-    def __init__(self) -> None:
-        # The one queue that a signal handler may put into (Python's queue module).
-        self._batches: SimpleQueue[list[list[bytes]] | None] = SimpleQueue()
-        self._received = 0
-        self._taken = 0
-        self._dropped = 0
-
-    def on_messages(self, messages: list[list[bytes]]) -> bool:
-        if self._received - self._taken > MAX_WAITING:
-            self._dropped += len(messages)
-        else:
-            self._received += len(messages)
-            self._batches.put(messages)
-        return False
-
-    @property
-    def is_expecting(self) -> bool:
-        """The next message may come at any time."""
-        return True
-
-    def on_lost(self, error: ConnectionLost) -> None:
-        """The link logs it."""
-
-    def on_back(self, gap_s: float, reason: str) -> None:
-        """The link logs it."""
-
-    def end(self) -> None:
-        """Let `messages` end."""
-        self._batches.put(None)
-
-    def messages(self) -> Iterator[list[bytes]]:
-        """The messages, until `end` was called."""
-        told = 0
-        while (batch := self._batches.get()) is not None:
-            yield from batch
-            self._taken += len(batch)
-            if self._dropped > told:
-                output.note(f"{self._dropped - told} messages were dropped: printing is too slow")
-                told = self._dropped
+def _messages(arrivals: Arrivals) -> Iterator[list[bytes]]:
+    """The messages, until the end is wished for."""
+    told = 0
+    while (batch := arrivals.take()) is not None:
+        yield from batch
+        if arrivals.dropped > told:
+            output.note(f"{arrivals.dropped - told} messages were dropped: printing is too slow")
+            told = arrivals.dropped
 
 
 def _show(message: list[bytes], *, as_json: bool) -> None:

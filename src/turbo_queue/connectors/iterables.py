@@ -98,7 +98,7 @@ class _IterableReader(Reader):
             return None
         records = self._take(most, monotonic() + min(timeout_s, _GATHER_S))
         self._given += len(records)
-        return records
+        return records if records or not self._is_ended else None
 
     def commit(self) -> None:
         """See `Reader`."""
@@ -121,7 +121,7 @@ class _IterableReader(Reader):
                     return records
         except Exception as error:  # noqa: BLE001 - raised by the next call, after these events
             self._failure = error
-        self._is_ended = len(records) < most
+        self._is_ended = self._failure is None and len(records) < most
         return records
 
 

@@ -34,8 +34,9 @@ class JsonLinesSource(Source):
 
     Example:
         >>> from turbo_queue.connectors import JsonLinesSource, fill
-        >>> with open("orders.jsonl", "w") as file:
-        ...     print('{"id": 1}', '{"id": 2}', sep="\n", file=file)
+        >>> from pathlib import Path
+        >>> Path("orders.jsonl").write_text("1\n2\n")
+        4
         >>> fill(Queue("orders", codec="raw"), JsonLinesSource("orders.jsonl"))
         2
     """
@@ -46,10 +47,10 @@ class JsonLinesSource(Source):
         *,
         format: Format = "json",  # noqa: A002 - as all connectors have it
     ) -> None:
-        given = [path] if isinstance(path, str | PathLike) else list(path)
+        given = [path] if isinstance(path, str | PathLike) else path
+        if not (isinstance(given, Sequence) and given):
+            raise SettingsError(f"{path!r} names no file; name one or more")
         self._paths = [_checked(name) for name in given]
-        if not self._paths:
-            raise SettingsError("no file is named; name one or more")
         self._decode = decoder(format)
 
     def open(self, intake: Intake) -> Reader:
@@ -67,7 +68,7 @@ class JsonLinesSource(Source):
 
 
 class JsonLinesSink(Sink):
-    r"""Appends each event as a line to a file.
+    r"""Appends each event as a line to a file; bytes as they are.
 
     What was flushed is synced, and is there whole after a kill. In a file whose name ends with
     `.gz` each flush is a gzip member, and what a kill has left of one is taken out; in another file
@@ -81,10 +82,11 @@ class JsonLinesSink(Sink):
         SettingsError: a setting makes no sense.
 
     Example:
+        >>> from pathlib import Path
         >>> from turbo_queue.connectors import JsonLinesSink, empty
         >>> empty(Queue(folder), JsonLinesSink("numbers.jsonl"), stop_when_empty=True)
         3
-        >>> open("numbers.jsonl").read()
+        >>> Path("numbers.jsonl").read_text()
         '1\n2\n3\n'
     """
 
@@ -102,12 +104,12 @@ class JsonLinesSink(Sink):
         """See `Sink`.
 
         Raises:
-            SinkFailed: another process writes to the file, or it is not what its name says.
+            SinkFailed: another sink writes to the file, or it is not what its name says.
             OSError: it cannot be opened.
         """
         if self._path == STDOUT:
-            return line_writer.opened_stdout(self._to_line, stopping)
-        return line_writer.opened(self._path, self._to_line, stopping)
+            return line_writer.opened_stdout(self.encode, stopping)
+        return line_writer.opened(self._path, self.encode, stopping)
 
     def encode(self, value: Any) -> bytes:
         """See `Sink`.
@@ -117,18 +119,12 @@ class JsonLinesSink(Sink):
         """
         if value is None and self._format == "json":
             return b"null"
-        return _one_line(self._encode(value))
-
-    def _to_line(self, value: object) -> bytes:
-        return _one_line(value) if isinstance(value, bytes) else self.encode(value)
-
-
-def _one_line(line: Any) -> bytes:
-    if not isinstance(line, bytes):
-        raise BadEvent("None is no line of text; give the sink format='json', or return text")
-    if b"\n" in line:
-        raise BadEvent("it has a line break, so it would be several lines")
-    return line
+        line = value if isinstance(value, bytes) else self._encode(value)
+        if not isinstance(line, bytes):
+            raise BadEvent("None is no line of text; give the sink format='json', or return text")
+        if b"\n" in line:
+            raise BadEvent("it has a line break, so it would be several lines")
+        return line
 
 
 def _checked(path: object) -> str:

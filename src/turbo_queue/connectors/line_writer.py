@@ -42,7 +42,7 @@ class LineWriter(Writer):
     Args:
         descriptor: Where to; closed in the end.
         output: What writes there.
-        encode: From a value that is no bytes to a line.
+        encode: From a value to a line.
         seal: From the lines of a flush to what is written.
     """
 
@@ -88,7 +88,7 @@ def opened(path: str, encode: Callable[[object], bytes], stopping: threading.Eve
     """A writer to the end of this file; it is made if it is not there, for its owner to read.
 
     Raises:
-        SinkFailed: another process writes to it, or it is not what its name says.
+        SinkFailed: another sink writes to it, or it is not what its name says.
         OSError: it cannot be opened.
     """
     descriptor = os.open(path, _FLAGS, 0o600)
@@ -118,7 +118,7 @@ def _mended(path: str, descriptor: int, *, is_gzip: bool) -> AppendedFile:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SinkFailed(f"another process writes to {path!r}; each needs its own file") from None
+        raise SinkFailed(f"another sink writes to {path!r}; each needs its own file") from None
     file = AppendedFile(descriptor)
     size = os.fstat(descriptor).st_size
     if size == 0:

@@ -106,7 +106,7 @@ class _QueueReader(Reader):
         self._given: list[Batch] = []
         self._batch: Batch | None = None
         self._events: Iterator[Any] = iter(())
-        self._done = 0
+        self._done = self._end = 0
 
     def read(self, most: int, timeout_s: float) -> list[Record] | None:
         """See `Reader`."""
@@ -115,6 +115,7 @@ class _QueueReader(Reader):
             if self._batch is None:
                 return None if self._consumer.has_ended else []
             self._events, self._done = iter(self._batch), self._batch.done
+            self._end = self._done + len(self._batch)
         return self._take(self._batch, most)
 
     def commit(self) -> None:
@@ -137,7 +138,7 @@ class _QueueReader(Reader):
                 is_record = isinstance(event, Record)
                 origin = f"{batch.name}[{self._done}]"
                 records.append(event if is_record else Record(event, origin=origin))
-                if len(records) == most:
+                if len(records) == most and self._done < self._end:
                     return records
             self._given.append(batch)
         except BatchDamaged as error:
