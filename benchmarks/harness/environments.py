@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".benchmarks"
 
+KAFKA = "confluent-kafka==2.16.1"
+
 #: What each party needs. Daebus itself runs in the project's environment.
 PACKAGES = {
     "daebus 0.0.31": ["daebus==0.0.31"],
@@ -22,6 +24,12 @@ PACKAGES = {
     "faster-fifo": ["faster-fifo==1.5.2"],
     "ZeroMQ": ["pyzmq==27.1.0", "msgspec==0.20.0"],
     "Redis list": ["redis[hiredis]==8.1.0", "msgspec==0.20.0"],
+    "confluent-kafka, one process": [KAFKA],
+    "confluent-kafka, two consumers": [KAFKA],
+    "multiprocessing.Queue, one by one": [KAFKA],
+    "multiprocessing.Queue, 100 together": [KAFKA],
+    "turbo-queue 0.8.0, Kafka": ["turbo-queue==0.8.0", KAFKA],
+    "Quix Streams": ["quixstreams==3.28.1"],
     "plot": ["matplotlib==3.10.8"],
 }
 NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.12.2"

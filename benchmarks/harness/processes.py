@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.harness.environments import FOLDER, ROOT, python_of
+from benchmarks.harness.environments import FOLDER, PACKAGES, ROOT, python_of
 
 PARTIES = ROOT / "benchmarks" / "parties"
 
@@ -32,6 +32,14 @@ PROGRAMS = {
     "Redis list": "queues/redis_list.py",
     "msgspec alone": "queues/codec_alone.py",
     "a plain file": "queues/plain_file.py",
+    "turbo_queue pipeline": "pipelines/turbo_now.py",
+    "confluent-kafka, one process": "pipelines/confluent.py",
+    "confluent-kafka, two consumers": "pipelines/confluent.py",
+    "multiprocessing.Queue, one by one": "pipelines/mp_queue.py",
+    "multiprocessing.Queue, 100 together": "pipelines/mp_queue.py",
+    "turbo-queue 0.8.0, Kafka": "pipelines/turbo_old.py",
+    "Quix Streams": "pipelines/quix.py",
+    "the work alone": "pipelines/alone.py",
 }
 
 #: What a program prints when it is ready to serve.
@@ -49,10 +57,13 @@ class Party:
 
     def __init__(self, party: str, role: str, **options: Any) -> None:
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if party in PACKAGES:
+            env.pop("PYTHONPATH", None)  # This checkout is not what a peer shall import.
         FOLDER.mkdir(exist_ok=True)
         self.name = f"{party} ({role})"
         self.process = subprocess.Popen(
             [python_of(party), str(PARTIES / PROGRAMS[party]), role, json.dumps(options)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -68,6 +79,16 @@ class Party:
             if line.strip() == READY:
                 return self
         raise RuntimeError(f"{self.name} ended before it was ready")
+
+    def go(self) -> None:
+        """Let it begin, if it waits for that."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def cpu_s(self) -> dict[str, float]:
+        """The CPU time so far of each of its processes that live, by their names."""
+        return cpu_s_of(self.process.pid)
 
     def result(self, timeout_s: float = 600) -> dict[str, Any]:
         """Wait for its result, a line of JSON."""
@@ -97,11 +118,25 @@ class Party:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def cpu_s_of(session: int) -> dict[str, float]:
+    """The CPU time so far of each process of a session that lives, by their names."""
+    found: dict[str, float] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # It may end meanwhile.
+            before, _, after = stat.read_text().rpartition(")")
+            name, fields = before.partition("(")[2], after.split()
+            if int(fields[3]) == session:
+                ticks = int(fields[11]) + int(fields[12])
+                found[name] = found.get(name, 0) + ticks / os.sysconf("SC_CLK_TCK")
+    return found

@@ -99,5 +99,6 @@ def _cell(row: Row) -> str:
     lost = row.more.get("lost")
     if row.value != row.value:  # NaN: what was lost never came
         return f"{lost:,} lost"
-    value = f"{row.value:,.0f}" if row.value >= 10 else f"{row.value:.2f}"
+    is_whole = row.value >= 10 or isinstance(row.value, int)
+    value = f"{row.value:,.0f}" if is_whole else f"{row.value:.2f}"
     return value + (f" ({lost:,} lost)" if lost else "")

@@ -1,0 +1,1 @@
+"""The pipeline from Kafka to Kafka, beside other ways to build one."""
