@@ -19,7 +19,7 @@ from turbo_queue.connectors.pauses import Pauses
 from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, TurboQueueError
 from turbo_queue.pipeline.failures import attempts_of, described, error_of, failed, unmarked
 from turbo_queue.pipeline.plan import Plan
-from turbo_queue.pipeline.results import results_of, results_of_batch
+from turbo_queue.pipeline.results import results_of_list, step
 from turbo_queue.pipeline.tally import Tally
 from turbo_queue.producer import Producer
 from turbo_queue.records import Record
@@ -64,7 +64,7 @@ class Working:
         self._stopping = stopping
         self._tally = tally
         self._pauses = Pauses(stopping)
-        self._decode, self._encode = plan.source.decode, plan.sink.encode
+        self._encode = plan.sink.encode
         self._takes_records = plan.outgoing.settings.codec == "record"
         self._look_at = 0.0
 
@@ -81,6 +81,13 @@ class Working:
         """
         plan = self._plan
         self._work = plan.load_work()
+        self._do = step(
+            self._work,
+            plan.source.decode,
+            self._encode,
+            is_batched=plan.batched,
+            takes_records=plan.records,
+        )
         with ExitStack() as stack:
             self._incoming = stack.enter_context(plan.incoming.consumer())
             self._again = stack.enter_context(plan.retries.consumer())
@@ -154,8 +161,7 @@ class Working:
         part = _Part()
         part.events = len(records)
         try:
-            result = self._work([self._argument(record) for record in records])
-            part.results = results_of_batch(result, self._encode)
+            part.results = results_of_list(self._work(self._arguments(records)), self._encode)
         except (Exception, SystemExit):  # noqa: BLE001 - the user's work may raise anything
             return False
         self._settle(batch, part)
@@ -183,20 +189,18 @@ class Working:
 
     def _try(self, record: Record, part: _Part) -> None:
         """Do the work on one event."""
-        part.events += 1
-        bare = unmarked(record) if record.headers else record
         try:
-            if self._plan.batched:
-                part.results += results_of_batch(self._work([self._argument(bare)]), self._encode)
-            else:
-                part.results += results_of(self._work(self._argument(bare)), bare, self._encode)
+            self._do(unmarked(record) if record.headers else record, part.results)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's work may raise anything
-            part.events -= 1
             self._fail(record, error, part)
+        else:
+            part.events += 1
 
-    def _argument(self, record: Record) -> Any:
-        value = self._decode(record.value)
-        return record.replace(value=value) if self._plan.records else value
+    def _arguments(self, records: list[Record]) -> list[Any]:
+        decode = self._plan.source.decode
+        if self._plan.records:
+            return [record.replace(value=decode(record.value)) for record in records]
+        return [decode(record.value) for record in records]
 
     def _fail(self, record: Record, error: BaseException, part: _Part) -> None:
         """Have an event tried again, or put it among the dead letters."""

@@ -24,6 +24,9 @@ STEP_S = 0.2
 #: Once the end is wished for, it is waited so long for a broker that confirms nothing, in seconds.
 SILENCE_S = 2.0
 
+#: Whichever partition the key, or chance, leads to (librdkafka's RD_KAFKA_PARTITION_UA).
+_ANY = -1
+
 #: What will not become better by writing it again …
 _PERMANENT = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -125,7 +128,8 @@ class KafkaWriter(Writer):
                         headers=list(record.headers),
                     )
                 else:
-                    producer.produce(self._topic, value, key, on_delivery=report, timestamp=moment)
+                    # By position: names cost a third of the call.
+                    producer.produce(self._topic, value, key, _ANY, report, None, moment)
             except BufferError:
                 self._wait(producer)
                 continue
