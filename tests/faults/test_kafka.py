@@ -167,6 +167,7 @@ def test_a_broker_that_is_down_for_a_while_loses_nothing(
     _kill_writers(cluster, queue, processes, seed, own_kafka)
 
 
+@pytest.mark.leaves_threads
 def test_both_ends_close_soon_while_the_broker_is_down(own_kafka: KafkaBroker) -> None:
     cluster, lap, stopping = Cluster(own_kafka.bootstrap, is_real=True), Lap(), threading.Event()
     topic = cluster.topic()

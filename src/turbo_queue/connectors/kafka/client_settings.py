@@ -9,8 +9,9 @@ from turbo_queue.errors import SettingsError
 from turbo_queue.settings import kafka_bootstrap
 
 #: Of both clients. Reconnecting begins at once and is tried at least once a second: the default
-#: of 10 s would leave a broker that is back unused for so long.
-_BOTH = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1000, "log_level": 3}
+#: of 10 s would leave a broker that is back unused for so long. Each of these tries would be a
+#: line of the log at level 3; what matters of them is reported to `Troubles`.
+_BOTH = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1000, "log_level": 2}
 
 _CONSUMER = {
     "auto.offset.reset": "earliest",  # A new group begins with the oldest event, not after it.

@@ -9,6 +9,7 @@ raises would throw away what the call has read; none does.
 from __future__ import annotations
 
 import logging
+import threading
 from math import inf
 from time import monotonic
 from typing import Any
@@ -33,8 +34,8 @@ COMMIT_RETRY_S = 1.0
 #: How long closing waits for the answer to the last commit, in seconds.
 LAST_COMMIT_S = 5.0
 
-#: … and, before it leaves the group, for any answer.
-ANSWER_S = 2.0
+#: … and then for the group to let it go.
+LEAVE_S = 3.0
 
 
 #: While the group shares its partitions anew, no commit is taken.
@@ -61,11 +62,11 @@ class KafkaReader(Reader):
         self._commits_under_way = 0
         self._commit_at = inf
         self._is_closed = False
-        self._named = [topic for topic in topics if not topic.startswith("^")]
+        named = [topic for topic in topics if not topic.startswith("^")]
         consumer = opened(Consumer, {**settings, "on_commit": self._on_commit}, self._troubles)
         self._consumer: Consumer | None = consumer
         try:
-            check_topics(consumer, self._named, settings["bootstrap.servers"], self._troubles)
+            check_topics(consumer, named, settings["bootstrap.servers"], self._troubles)
             consumer.subscribe(
                 topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -109,18 +110,21 @@ class KafkaReader(Reader):
             self._send_commit()
 
     def close(self) -> None:
-        """Wait for the last commit for some seconds, and leave the group if that is possible."""
+        """Wait for the last commit and to leave the group, for some seconds each."""
         consumer, self._is_closed = self._consumer, True
         if consumer is None:
             return
         try:
             self._finish_commits(consumer)
-            if not self._commits_under_way and self._answers(consumer):
-                consumer.close()
         finally:
-            # Without close() librdkafka leaves no group, for which it would wait for a broker that
-            # is away; the group misses this member after `session.timeout.ms`.
             self._consumer = None
+            # librdkafka waits without an end for a broker that is away. The group misses this
+            # member then after `session.timeout.ms`.
+            leaving = threading.Thread(
+                target=consumer.close, name="turbo-queue-kafka-leave", daemon=True
+            )
+            leaving.start()
+            leaving.join(LEAVE_S)
 
     def _consumed(self, most: int, timeout_s: float) -> list[Message]:
         # A call for many waits until it has as many; so it is asked for one, and for what is there.
@@ -217,13 +221,6 @@ class KafkaReader(Reader):
             consumer.poll(0.1)  # What it reads is not handed on, and so is read again.
             if self._commit_at == 0:
                 self._send_commit()
-
-    def _answers(self, consumer: Consumer) -> bool:
-        try:
-            consumer.list_topics(self._named[0] if self._named else None, timeout=ANSWER_S)
-        except KafkaException:
-            return False
-        return True
 
     def _commit_failed(self, error: KafkaError | KafkaException) -> None:
         self._commit_at = monotonic() + COMMIT_RETRY_S
