@@ -11,9 +11,10 @@ READY  := $(VENV)/.ready
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## see a service answer over the bundled Valkey, and a queue between processes
+demo: $(READY)  ## see a service, a queue and pipelines at work (about half a minute)
 	@$(BIN)/daebus demo
 	@$(BIN)/turbo-queue bench --producers 2 --consumers 4 --events 1000000
+	@$(BIN)/python tools/pipeline_demo.py
 
 test: $(READY)  ## run the tests, on a Valkey of their own
 	@$(BIN)/python -m pytest $(ARGS)

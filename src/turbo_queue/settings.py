@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -16,6 +17,8 @@ LARGEST_EVENT_BYTES = 512 * MIB
 
 #: The number of finished events is kept in four signed bytes of a batch file (`user_version`).
 MOST_EVENTS_PER_FILE = 10_000_000
+
+_PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,31 @@ class QueueSettings:
         }
         values: dict[str, Any] = {name: _parse(name, text) for name, text in chosen.items()}
         return cls(**values | {name: value for name, value in given.items() if value is not None})
+
+
+def with_environment(text: str) -> str:
+    """Put values of the environment in the place of `${NAME}` and `${NAME:-default}`.
+
+    As in a shell, the default stands for a variable that is empty, too.
+
+    Raises:
+        SettingsError: a variable is not set, and there is no default for it.
+
+    Example:
+        >>> with_environment("${NO_SUCH_HOST:-localhost}:9092")
+        'localhost:9092'
+    """
+    return _PLACEHOLDER.sub(_value_of, text)
+
+
+def _value_of(placeholder: re.Match[str]) -> str:
+    name, default = placeholder.groups()
+    value = os.environ.get(name)
+    if default is not None:
+        return value or default
+    if value is None:
+        raise SettingsError(f"the environment has no {name}; set it, or write ${{{name}:-default}}")
+    return value
 
 
 def kafka_bootstrap() -> str:

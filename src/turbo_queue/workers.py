@@ -320,14 +320,15 @@ class WorkerGroup:
         worker_ends.close(worker.pipe, worker.lifeline)
         self._to_replace = [one for one in self._to_replace if one is not worker]
         if not (worker.is_leaving or worker.is_ready):
-            logger.error(
-                "worker process %d %s before it was ready; trying again in %.1f s",
-                worker.pid,
-                how,
-                self._pause_s,
-                extra={"event": "worker.failed"},
-            )
-            if not self._is_settled.is_set():
+            if self._is_settled.is_set():
+                logger.error(
+                    "worker process %d %s before it was ready; trying again in %.1f s",
+                    worker.pid,
+                    how,
+                    self._pause_s,
+                    extra={"event": "worker.failed"},
+                )
+            else:  # Whoever started the group is told.
                 self._failure = f"a worker process {how} before it was ready"
                 self._is_settled.set()
         if not (worker.is_leaving or worker.has_worked):

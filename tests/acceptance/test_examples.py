@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,10 @@ import pytest
 from daebus import DaebusCaller, RemoteError
 from fixtures.commands import COMMAND, daebus
 from fixtures.processes import Process, Processes
+from fixtures.queue_commands import queue_command
 from fixtures.waiting import eventually
+from turbo_queue.pipeline import Pipeline
+from turbo_queue.pipeline.configuration import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,9 +43,10 @@ def example(processes: Processes) -> Iterator[Example]:
 
 
 def test_there_is_a_test_for_each_example() -> None:
-    tested = {"accounts", "calculator", "heartbeat", "many_calls", "orders", "report"}
+    tested = {"accounts", "calculator", "heartbeat", "many_calls", "orders", "pipeline", "report"}
 
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == tested
+    names = {path.stem for path in (ROOT / "examples").iterdir() if path.name != "__pycache__"}
+    assert names == tested
 
 
 def test_calculator(example: Example, processes: Processes) -> None:
@@ -97,3 +102,18 @@ def test_heartbeat(example: Example, processes: Processes) -> None:
     assert listener.wait() == 0
     beats = [json.loads(line)["payload"] for line in listener.lines[1:]]
     assert {beat["pid"] for beat in beats} == {process.pid}
+
+
+def test_pipeline(tmp_path: Path, processes: Processes) -> None:
+    shutil.copytree(ROOT / "examples" / "pipeline", tmp_path / "pipeline")
+    folder = tmp_path / "pipeline"
+    made = processes.run([sys.executable, "make_orders.py", "orders.jsonl", "1000"], cwd=folder)
+    assert made.wait() == 0
+
+    done = queue_command("run", folder / "pipeline.toml")
+
+    assert done.code == 0, done.err
+    orders = [json.loads(line) for line in (folder / "clean.jsonl").read_text().splitlines()]
+    assert sorted(order["id"] for order in orders) == [n for n in range(1_000) if n % 100]
+    assert {tuple(order) for order in orders} == {("id", "buyer", "cents")}
+    assert load(folder / "kafka.toml", Pipeline)["work"] == "work:clean"

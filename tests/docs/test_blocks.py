@@ -1,6 +1,6 @@
 """Every code block of README and docs runs, in the order of its page, as a reader would run it.
 
-A `python` block with a title is a file; without one it is a program of its own. In a `console`
+A block with a title is a file; a `python` block without one is a program of its own. In a `console`
 block the lines behind `$ ` are typed into a shell, and what follows is what they print, where `…`
 stands for anything. A command that ends with `&` is a service: the next one waits until it is
 ready.
@@ -114,7 +114,7 @@ def test_every_block_of_the_page_runs(
     if "KAFKA_BOOTSTRAP" in page.read_text():
         shell.set("KAFKA_BOOTSTRAP", request.getfixturevalue("kafka").bootstrap)
     for block in blocks_of(page):
-        if block.language == "python" and block.title:
+        if block.title:
             (tmp_path / block.title).write_text(block.text)
         elif block.language == "python":
             (tmp_path / "_block.py").write_text(block.text)

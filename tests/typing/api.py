@@ -16,6 +16,8 @@ from daebus import (
     response,
 )
 from turbo_queue import Batch, Queue
+from turbo_queue.connectors import IterableSource, JsonLinesSource, QueueSink
+from turbo_queue.pipeline import Outcome, Pipeline
 
 app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0)
 
@@ -109,3 +111,16 @@ def store(queue: Queue) -> None:
 
 
 orders = Queue("orders", codec="msgpack", max_ready_files=5, fsync=True)
+
+
+def clean(order: dict[str, Any]) -> dict[str, Any] | None:
+    return order or None
+
+
+pipeline = Pipeline(
+    JsonLinesSource("orders.jsonl"), clean, QueueSink(orders), processes=2, folder="waiting"
+)
+assert_type(pipeline.run(progress=False), Outcome)
+assert_type(Pipeline.from_toml("orders.toml", processes=4), Pipeline)
+assert_type(pipeline.run().counts.written, int)
+Pipeline(IterableSource(["a", "b"]), "work:clean", QueueSink("results", codec="record")).stop()

@@ -18,6 +18,7 @@ from turbo_queue.operate import (
     looking,
     output,
     recovering,
+    running,
     watching,
 )
 from turbo_queue.operate.output import ExitCode
@@ -42,6 +43,7 @@ cli.command()(recovering.recover)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(exporting.export)
 cli.command("import")(importing.import_events)
+cli.command()(running.run)
 cli.command()(benching.bench)
 
 
@@ -63,12 +65,14 @@ def turbo_queue(
     """A queue for many processes, whose batches are files in a folder.
 
     PATH is the queue's folder. Settings that a command does not ask for are
-    taken from the environment, TURBO_QUEUE_<NAME>, as everywhere.
+    taken from the environment, TURBO_QUEUE_<NAME>, as everywhere. 'run' is for
+    pipelines, whose steps have such queues between them.
 
     Examples:
       turbo-queue watch ./queue
       turbo-queue export ./queue --output events.jsonl
       turbo-queue import ./queue events.jsonl
+      turbo-queue run pipeline.toml
     """
 
 

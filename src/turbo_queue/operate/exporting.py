@@ -33,7 +33,8 @@ def export(
     ends with what was ready when it began.
 
     Bytes are written as {"$bytes": "<base64>"}, which 'turbo-queue import' with
-    the codec raw or msgpack makes bytes again. What JSON does not have becomes
+    the codec raw or msgpack makes bytes again; records as 'turbo-queue peek'
+    prints them, for 'turbo-queue import --codec record'. What JSON does not have becomes
     what is next to it: other keys than text and timestamps become text, floats
     that are no numbers become null.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -50,11 +51,16 @@ def import_events(
 
     With another codec than json, {"$bytes": "<base64>"} becomes bytes. The codec
     raw takes these and JSON strings, which become str events, and nothing else.
+    The codec record takes what 'peek' and 'export' print of a pipeline's folders:
+    {"value": ..., "key": ..., "headers": [[name, value]], "timestamp_ms": ...,
+    "origin": ...}, of which only the value must be there, and {"$utf8": "<text>"}
+    stands for bytes, too.
 
     Examples:
       turbo-queue import ./queue events.jsonl
       zcat events.jsonl.gz | turbo-queue import ./queue
       turbo-queue import ./queue blobs.jsonl --codec raw --fsync
+      turbo-queue import ./orders/in mended.jsonl --codec record
     """
     queue = Queue(
         path,
@@ -91,7 +97,7 @@ class _Import:
         self._source = source
         self._stop = stop
         self._advance = advance
-        self._with_bytes = queue.settings.codec != options.CodecName.JSON
+        self._from_line = _reading(queue.settings.codec)
         self._flush_after = queue.settings.max_events_per_file
         self._progress_in_bytes = source.size is not None
         self._producer = queue.producer()
@@ -131,7 +137,7 @@ class _Import:
             if not line.strip():
                 continue
             try:
-                events.append(json_lines.from_line(line, with_bytes=self._with_bytes))
+                events.append(self._from_line(line))
             except json_lines.NoJson as error:
                 bad_line = self._bad_line(self._line, error)
                 break
@@ -170,6 +176,13 @@ class _Import:
 
     def _bad_line(self, number: int, error: Exception) -> _BadLine:
         return _BadLine(f"{self._source.name}, line {number:,}: {error}")
+
+
+def _reading(codec: str) -> Callable[[bytes], Any]:
+    """How a line becomes an event that this codec carries."""
+    if codec == options.CodecName.RECORD:
+        return json_lines.record_from_line
+    return partial(json_lines.from_line, with_bytes=codec != options.CodecName.JSON)
 
 
 class _BadLine(Exception):

@@ -1,6 +1,6 @@
 """Events as lines of JSON, and back. Pure.
 
-JSON has no bytes: they are written as {"$bytes": "<base64>"}.
+JSON has no bytes: they are written as {"$bytes": "<base64>"}. Records are written as objects.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import re
 from typing import Any
 
 import msgspec
+
+from turbo_queue.operate import record_lines
+from turbo_queue.records import Record
 
 _BYTES = "$bytes"
 _BYTES_KEY = f'"{_BYTES}"'.encode()
@@ -34,8 +37,9 @@ def to_line(event: Any) -> str:
         >>> to_line({"text": "caf\u00e9", "data": b"hi"})
         '{"text":"café","data":{"$bytes":"aGk="}}'
     """
+    shown = record_lines.to_object(event) if isinstance(event, Record) else event
     try:
-        text = msgspec.json.encode(_without_bytes(event)).decode()
+        text = msgspec.json.encode(_without_bytes(shown)).decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NoJson(f"an event of type {type(event).__name__} is no JSON: {error}") from error
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
@@ -60,6 +64,23 @@ def from_line(line: bytes, *, with_bytes: bool) -> Any:
         return _with_bytes(event) if with_bytes and _BYTES_KEY in line else event
     except (ValueError, RecursionError) as error:
         raise NoJson(f"not JSON: {error}") from error
+
+
+def record_from_line(line: bytes) -> Record:
+    """The record of a line that `to_line` has made of one.
+
+    Raises:
+        NoJson: it is not JSON, or no record.
+
+    Example:
+        >>> record_from_line(b'{"value": {"$bytes": "aGk="}, "headers": [["kind", "order"]]}')
+        Record(value=b'hi', key=None, headers=(('kind', 'order'),), timestamp_ms=None, origin='')
+    """
+    written = from_line(line, with_bytes=True)
+    try:
+        return record_lines.from_object(written)
+    except ValueError as error:
+        raise NoJson(f"not a record: {error}") from error
 
 
 def _without_bytes(value: Any) -> Any:

@@ -46,11 +46,15 @@ def peek(
 ) -> None:
     """Print the oldest events as JSON lines, without taking them.
 
-    Bytes are printed as {"$bytes": "<base64>"}.
+    Bytes are printed as {"$bytes": "<base64>"}. Records, as in the folders of a
+    pipeline, are printed as {"value": ..., "key": ..., "headers": [[name, value]],
+    "timestamp_ms": ..., "origin": ...} without what is empty; their bytes that are
+    text are {"$utf8": "<text>"}.
 
     Examples:
       turbo-queue peek ./queue
       turbo-queue peek ./queue --number 1 --state chosen | jq .
+      turbo-queue peek ./orders/dead
     """
     queue = options.existing(path, codec)
     try:

@@ -19,6 +19,7 @@ class CodecName(StrEnum):
     JSON = "json"
     MSGPACK = "msgpack"
     RAW = "raw"
+    RECORD = "record"
     PICKLE = "pickle"
 
 
@@ -44,8 +45,8 @@ WriteCodec = Annotated[
     typer.Option(
         "--codec",
         metavar="CODEC",
-        help="How the events are kept: json, msgpack, raw or pickle. Else the environment's "
-        "TURBO_QUEUE_CODEC, else json.",
+        help="How the events are kept: json, msgpack, raw, record or pickle. Else the "
+        "environment's TURBO_QUEUE_CODEC, else json.",
         show_default=False,
     ),
 ]

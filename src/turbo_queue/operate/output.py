@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     OK = 0
     ERROR = 1
     USAGE = 2
+    UNREACHABLE = 3
 
 
 #: Stands at the end of `turbo-queue --help`; an empty line between two lines keeps them apart.
@@ -42,7 +43,9 @@ EXIT_CODES = """Exit codes:
 
 1  an error: no queue there, a line that is not JSON, a full disk
 
-2  bad usage
+2  bad usage, or a pipeline's file that makes no sense
+
+3, 4, 5  of a pipeline: see 'turbo-queue run --help'
 
 130  ended by Ctrl-C; 143: by SIGTERM
 """

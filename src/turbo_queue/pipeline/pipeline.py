@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from math import inf
 from os import PathLike
 from pathlib import Path
+from typing import Any, Self
 
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import PipelineFailed, SettingsError
 from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
+from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
+from turbo_queue.pipeline.display import Display
 from turbo_queue.pipeline.failures import unmarked
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan, Work, load_work
@@ -115,19 +119,33 @@ class Pipeline:
         )
         _ = self._plan.retries  # Checks the settings of the queues.
 
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str], **changes: Any) -> Self:
+        """The pipeline that a TOML file describes, as `turbo-queue run` runs it.
+
+        Args:
+            path: The file, with the tables [pipeline], [source] and [sink].
+            changes: Arguments that stand above those of the file.
+
+        Raises:
+            SettingsError: the file makes no sense; the text says where, and what may stand there.
+        """
+        return cls(**load(path, cls) | changes)
+
     @property
     def folder(self) -> Path:
         """Where events wait: the queues `in`, `retry`, `out` and `dead`."""
         return self._plan.folder
 
-    def run(self, on_look: Callable[[Counts], object] = lambda _: None) -> Outcome:
+    def run(self, *, progress: bool = True) -> Outcome:
         """Run until the source has come to its end, a signal comes, or `stop` is called.
 
         Ctrl-C and SIGTERM end it in order: nothing more is read, what was read is finished within
         the grace time, and what is not waits for the next run. A second one ends it at once.
 
         Args:
-            on_look: Called now and then with what was done so far.
+            progress: Show how it gets on: on a terminal by a line on stderr that changes,
+                elsewhere by log lines of the logger `turbo_queue.pipeline`.
 
         Returns:
             What was done; its `exit_code` is for `sys.exit`.
@@ -137,23 +155,11 @@ class Pipeline:
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """
-        make_private(self.folder)
-        held = self._lock()
-        try:
-            with StopSignals() as self._signals:
-                supervisor = Supervisor(
-                    self._plan,
-                    processes=self._processes,
-                    start_method=self._start_method,
-                    grace_s=self._grace_s,
-                    signals=self._signals,
-                    on_look=on_look,
-                )
-                supervisor.start()
-                return supervisor.run()
-        finally:
-            self._signals = None
-            release(held)
+        if not progress:
+            return self._run(lambda _: None)
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        with Display(is_terminal=is_terminal, name=self.folder.name) as display:
+            return self._run(display.show)
 
     def stop(self) -> None:
         """End it as a signal does. For any thread; does nothing unless it runs."""
@@ -184,6 +190,25 @@ class Pipeline:
 
     def after_fork(self) -> None:
         """Nothing but the lock is held here, and that is the parent's alone (see `forks`)."""
+
+    def _run(self, on_look: Callable[[Counts], object]) -> Outcome:
+        make_private(self.folder)
+        held = self._lock()
+        try:
+            with StopSignals() as self._signals:
+                supervisor = Supervisor(
+                    self._plan,
+                    processes=self._processes,
+                    start_method=self._start_method,
+                    grace_s=self._grace_s,
+                    signals=self._signals,
+                    on_look=on_look,
+                )
+                supervisor.start()
+                return supervisor.run()
+        finally:
+            self._signals = None
+            release(held)
 
     def _lock(self) -> int:
         watch(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import SettingsError
+from turbo_queue.pipeline.naming import found
 from turbo_queue.queue import Queue
 
 #: What a pipeline does with its events: a function, a class of callables, or `module:name`.
@@ -104,35 +104,16 @@ class Plan:
 
 
 def load_work(work: Work) -> Callable[[Any], Any]:
-    """The function that `work` is, or names as `module:name`.
+    """The function or class that `work` is, or names as `module:name`.
 
     Raises:
-        SettingsError: there is no such function.
+        SettingsError: there is none.
 
     Example:
         >>> load_work("json:dumps")([1])
         '[1]'
     """
-    if not isinstance(work, str):
-        if not callable(work):
-            raise SettingsError(f"the work is {work!r}; it must be a function or 'module:name'")
-        return work
-    module_name, colon, name = work.partition(":")
-    if not (module_name and colon and name):
-        raise SettingsError(f"the work is {work!r}; name it 'module:function'")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise SettingsError(
-            f"there is no module {error.name!r}, which the work {work!r} names; it is searched "
-            f"for where Python searches for modules"
-        ) from error
-    except AttributeError as error:
-        raise SettingsError(f"the module {module_name!r} has no {name!r}") from error
-    if not callable(found):
-        raise SettingsError(f"{work!r} is {type(found).__name__}; it must be a function")
-    return found  # type: ignore[no-any-return]
+    thing = found(work, Path.cwd()) if isinstance(work, str) else work
+    if not callable(thing):
+        raise SettingsError(f"the work is {work!r}; it must be a function or 'module:name'")
+    return thing

@@ -41,8 +41,8 @@ def step(
     Example:
         >>> results = []
         >>> step(str.split, str, str.upper)(Record("a b", key=b"1"), results)
-        >>> results
-        [Record(value='A', key=b'1'), Record(value='B', key=b'1')]
+        >>> [(result.value, result.key) for result in results]
+        [('A', b'1'), ('B', b'1')]
     """
 
     def on_value(record: Record, results: list[Record]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
+from turbo_queue.errors import PipelineFailed, TurboQueueError
 from turbo_queue.pipeline.failures import failed
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
@@ -16,13 +20,15 @@ from turbo_queue.worker_ends import Parent
 def read(parent: Parent, plan: Plan) -> None:
     """Read the source until it has ended, or the parent asks for the end."""
     tally = Tally(parent.send)
-    Filling(
+    filling = Filling(
         plan.incoming,
         plan.source,
         stopping=parent.stopping,
         position=PositionFile(plan.position_file, fsync=plan.fsync),
         on_read=lambda events: tally.count(read=events),
-    ).run(on_open=parent.ready)
+    )
+    with _in_one_line("source"):
+        filling.run(on_open=parent.ready)
     tally.tell(has_ended=not parent.stopping.is_set())
     parent.stopping.wait()
 
@@ -42,11 +48,24 @@ def write(parent: Parent, plan: Plan) -> None:
             dead.flush()
             tally.count(dead=len(refused))
 
-        Emptying(
+        emptying = Emptying(
             plan.outgoing,
             plan.sink,
             stopping=parent.stopping,
             on_refused=bury,
             on_written=lambda events: tally.count(written=events),
-        ).run(on_open=parent.ready)
+        )
+        with _in_one_line("sink"):
+            emptying.run(on_open=parent.ready)
     tally.tell()
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Say what the system refuses without a traceback, which would say nothing more."""
+    try:
+        yield
+    except TurboQueueError:
+        raise
+    except OSError as error:
+        raise PipelineFailed(f"the {what} cannot be opened: {error}") from error

@@ -63,6 +63,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._told = Told()
         self._restarts = 0
+        self._is_started = False
         self._waiting = 0
         self._has_source_ended = threading.Event()
         self._heard = 0
@@ -87,6 +88,7 @@ class Supervisor:
                 except WorkerFailed as error:
                     raise PipelineFailed(f"the pipeline cannot start: {error}") from error
             undo.pop_all()
+        self._is_started = True
 
     def run(self) -> Outcome:
         """Wait until the source has ended or the end is wished for; then end with the flow."""
@@ -140,7 +142,7 @@ class Supervisor:
 
     def on_end(self, worker: Worker, how: str) -> None:
         """See `Watcher`."""
-        if worker.is_leaving:
+        if worker.is_leaving or not self._is_started:
             return
         with self._lock:
             self._restarts += 1
@@ -195,6 +197,13 @@ class Supervisor:
         if (heard := self._signals.count) > self._heard:
             is_first, self._heard = self._heard == 0, heard
             self._end_at = monotonic() + (self._grace_s if is_first and heard == 1 else 0.0)
+            if is_first:
+                logger.info(
+                    "ending: what was read is finished, or waits for the next run after %g s; a "
+                    "second signal ends it at once",
+                    self._grace_s,
+                    extra={"event": "pipeline.ending"},
+                )
         if monotonic() >= self._look_at:
             self._look()
 
