@@ -20,6 +20,7 @@ from typing import Any
 
 from turbo_queue.codec import Decoder, Row
 from turbo_queue.errors import BatchDamaged
+from turbo_queue.fork_gate import in_sqlite
 
 #: The version of the format; a reader refuses those that it does not know.
 FORMAT = 1
@@ -111,13 +112,19 @@ class BatchFormat:
         # mallopt(3): glibc gives the memory of a batch back to the system after each one, and gets
         # it anew page by page, until something larger than a batch was freed once.
         bytes(_LARGER_THAN_MOST_BATCHES)
-        self._writer = _new_writer()
-        self._empty = self._writer.serialize()
         self._written_bytes = 0
-        self._reader = _in_memory()
-        self._reader.text_factory = bytes
-        self._reader.execute("PRAGMA trusted_schema = OFF")
-        self._reader.execute("PRAGMA cell_size_check = ON")
+        with in_sqlite:
+            self._writer = _new_writer()
+            self._empty = self._writer.serialize()
+            self._reader = _in_memory()
+            self._reader.text_factory = bytes
+            self._reader.execute("PRAGMA trusted_schema = OFF")
+            self._reader.execute("PRAGMA cell_size_check = ON")
+
+    def __del__(self) -> None:
+        with in_sqlite:
+            self._writer.close()
+            self._reader.close()
 
     def write(self, contents: Contents) -> bytes:
         """The bytes of the file that holds this.
@@ -125,6 +132,17 @@ class BatchFormat:
         Raises:
             BatchDamaged: it is more than SQLite can hold.
         """
+        with in_sqlite:
+            data = self._write(contents)
+        if contents.done == 0:
+            return data
+        return (
+            data[:PROGRESS_OFFSET]
+            + progress(contents.done)
+            + data[PROGRESS_OFFSET + PROGRESS_BYTES :]
+        )
+
+    def _write(self, contents: Contents) -> bytes:
         database = self._writer
         try:
             self._empty_writer(sum(len(row.body) for row in contents.rows))
@@ -158,13 +176,7 @@ class BatchFormat:
                 text = f"the events do not fit into one SQLite file: {error}"
                 raise BatchDamaged(text) from error
             raise
-        if contents.done == 0:
-            return data
-        return (
-            data[:PROGRESS_OFFSET]
-            + progress(contents.done)
-            + data[PROGRESS_OFFSET + PROGRESS_BYTES :]
-        )
+        return data
 
     def _empty_writer(self, next_bytes: int) -> None:
         """Begin the next batch: in the memory of the last one if that is not too large for it.
@@ -185,13 +197,14 @@ class BatchFormat:
         """
         if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
             raise BatchDamaged("it is no SQLite database" if data else "it is empty")
-        try:
-            return self._read(data)
-        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-            raise BatchDamaged(f"SQLite cannot read it: {error}") from error
-        finally:
-            if len(data) > _KEEP_BYTES:
-                self._reader.deserialize(self._empty)
+        with in_sqlite:
+            try:
+                return self._read(data)
+            except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+                raise BatchDamaged(f"SQLite cannot read it: {error}") from error
+            finally:
+                if len(data) > _KEEP_BYTES:
+                    self._reader.deserialize(self._empty)
 
     def _read(self, data: bytes) -> Contents:
         database = self._reader

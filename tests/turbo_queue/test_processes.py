@@ -188,3 +188,39 @@ def test_ctrl_c_ends_a_consumer_that_waits(queue: Queue, processes: Processes) -
 
     assert process.wait(10) != 0
     assert "KeyboardInterrupt" in process.output
+
+
+def test_a_fork_beside_busy_threads_can_use_queues(tmp_path: Path, processes: Processes) -> None:
+    program = processes.python(
+        """
+        import os, signal, sys, threading
+        from turbo_queue import Queue
+
+        def use(name):
+            queue = Queue(f"{sys.argv[1]}/{name}")
+            with queue.producer() as producer:
+                producer.put(name)
+            assert list(queue.consumer(stop_when_empty=True)) == [name]
+
+        def be_busy(name):
+            while not done.is_set():
+                use(name)
+
+        done = threading.Event()
+        threads = [threading.Thread(target=be_busy, args=(f"t{number}",)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(150):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)
+                use(f"f{number}")
+                os._exit(0)
+            print(os.waitpid(pid, 0)[1])
+        done.set()
+        """,
+        str(tmp_path),
+    )
+
+    assert program.wait(50) == 0, program.output
+    assert program.output.split() == ["0"] * 150

@@ -82,7 +82,10 @@ class KafkaWriter(Writer):
         """
         producer = self._opened()
         for record in records:
-            self._produce(producer, record)
+            try:
+                self._produce(producer, record)
+            except (BufferError, KafkaException, TypeError, ValueError, OverflowError):
+                self._produce_or_refuse(producer, record)
         producer.poll(0)
 
     def flush(self) -> list[Refused]:
@@ -113,23 +116,23 @@ class KafkaWriter(Writer):
     def _produce(self, producer: Producer, record: Record) -> None:
         # One call for each event: `produce_batch` has neither headers nor timestamps, and with a
         # callback it costs as much. The callback, which is bound to its record, is called for
-        # failures only.
-        report = MethodType(self._on_report, record)
-        value, key, moment = record.value, record.key, record.timestamp_ms or 0
+        # failures only. Arguments by name would cost a third of the call.
+        producer.produce(
+            self._topic,
+            record.value,
+            record.key,
+            _ANY,
+            MethodType(self._on_report, record),
+            None,
+            record.timestamp_ms or 0,
+            list(record.headers) or None,
+        )
+
+    def _produce_or_refuse(self, producer: Producer, record: Record) -> None:
+        """Wait for room in librdkafka; what it does not take for another reason is refused."""
         while True:
             try:
-                if record.headers:
-                    producer.produce(
-                        self._topic,
-                        value,
-                        key,
-                        on_delivery=report,
-                        timestamp=moment,
-                        headers=list(record.headers),
-                    )
-                else:
-                    # By position: names cost a third of the call.
-                    producer.produce(self._topic, value, key, _ANY, report, None, moment)
+                self._produce(producer, record)
             except BufferError:
                 self._wait(producer)
                 continue
@@ -167,7 +170,7 @@ class KafkaWriter(Writer):
             if error.code() not in _PERMANENT | _INNOCENT:
                 self._troubles.fail(error)
         for record, _ in failed:
-            self._produce(producer, record)
+            self._produce_or_refuse(producer, record)
             self._wait_for_all(producer)
             for _, error in self._failed:
                 if error.code() not in _PERMANENT:
