@@ -118,12 +118,12 @@ def test_no_progress_and_a_higher_log_level_say_nothing(job: Job) -> None:
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_dead_letters_are_told_looked_at_and_put_back(job: Job) -> None:
+def test_dead_letters_are_told_looked_at_and_tried_again(job: Job) -> None:
     path = job.write("picky", 20)
 
     done = queue_command("run", path)
     peeked = queue_command("peek", job.folder / "job" / "dead")
-    job.write("double", 0)
+    job.write("double", 20)
     again = queue_command("run", path, "--retry-dead")
 
     assert done.code == 5
@@ -135,7 +135,6 @@ def test_dead_letters_are_told_looked_at_and_put_back(job: Job) -> None:
         {"$utf8": "ValueError: seven is right out"},
     ]
     assert again.code == 0
-    assert "1 dead letter put back" in again.err
     assert job.written == list(range(20))
 
 

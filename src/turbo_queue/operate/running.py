@@ -60,7 +60,10 @@ def run(
         typer.Option("--check", help="Only find the work, and open the source and the sink."),
     ] = False,
     retry_dead: Annotated[
-        bool, typer.Option("--retry-dead", help="Put the dead letters back first.")
+        bool,
+        typer.Option(
+            "--retry-dead", help="Only try the dead letters again; read nothing from the source."
+        ),
     ] = False,
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no counts while it runs.")
@@ -115,10 +118,9 @@ def run(
     if check:
         _check(file, arguments)
         return
-    if retry_dead:
-        output.note(f"{output.count(pipeline.retry_dead(), 'dead letter')} put back", "")
+    start = pipeline.retry_dead if retry_dead else pipeline.run
     try:
-        outcome = pipeline.run(progress=not no_progress)
+        outcome = start(progress=not no_progress)
     except PipelineFailed as error:
         _end_with(ExitCode.UNREACHABLE, str(error))
     _tell(pipeline, outcome)
@@ -141,7 +143,7 @@ def _tell(pipeline: Pipeline, outcome: Outcome) -> None:
     if dead := outcome.counts.dead:
         output.note(
             f"{output.count(dead, 'event')} failed for good; see them with 'turbo-queue peek "
-            f"{pipeline.folder / 'dead'}', put them back with --retry-dead",
+            f"{pipeline.folder / 'dead'}', try them again with --retry-dead",
             "",
         )
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from os import PathLike
 from pathlib import Path
@@ -19,8 +20,10 @@ from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.display import Display
 from turbo_queue.pipeline.failures import unmarked
+from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan, Work, load_work
+from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.supervisor import Supervisor
 from turbo_queue.safe_folders import make_private
 from turbo_queue.signals import StopSignals
@@ -155,49 +158,57 @@ class Pipeline:
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """
-        if not progress:
-            return self._run(lambda _: None)
-        is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        with Display(is_terminal=is_terminal, name=self.folder.name) as display:
-            return self._run(display.show)
+        outcome = self._show(self._plan, progress=progress)
+        if outcome.has_ended:
+            PositionFile(self._plan.position_file, fsync=self._plan.fsync).forget()
+        return outcome
+
+    def retry_dead(self, *, progress: bool = True) -> Outcome:
+        """Try all dead letters again, as if they had never failed; read nothing from the source.
+
+        What waits in the folder is done, too.
+
+        Args:
+            progress: As for `run`.
+
+        Returns:
+            As for `run`; it has ended when all are done with.
+
+        Raises:
+            PipelineFailed: it cannot start; the text says why.
+            FolderRefused: the folder is not safe to use.
+            FolderFailed: the folder cannot be used.
+        """
+        plan = replace(self._plan, source=Nothing(self._plan.source))
+        return self._show(plan, progress=progress, before=self._revive)
 
     def stop(self) -> None:
         """End it as a signal does. For any thread; does nothing unless it runs."""
         if (signals := self._signals) is not None:
             signals.request()
 
-    def retry_dead(self) -> int:
-        """Put all dead letters back, to be tried as if they had never failed.
-
-        Returns:
-            How many they are.
-
-        Raises:
-            FolderFailed: the system refuses.
-        """
-        number = 0
-        with (
-            self._plan.dead.consumer(stop_when_empty=True) as dead,
-            self._plan.retries.producer(is_bounded=False) as retries,
-        ):
-            for batch in dead.batches():
-                with batch:
-                    events = [unmarked(record) for record in batch]
-                    retries.put_many(events)
-                    retries.flush()
-                number += len(events)
-        return number
-
     def after_fork(self) -> None:
         """Nothing but the lock is held here, and that is the parent's alone (see `forks`)."""
 
-    def _run(self, on_look: Callable[[Counts], object]) -> Outcome:
+    def _show(
+        self, plan: Plan, *, progress: bool, before: Callable[[], object] = lambda: None
+    ) -> Outcome:
+        if not progress:
+            return self._run(plan, before, lambda _: None)
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        with Display(is_terminal=is_terminal, name=self.folder.name) as display:
+            return self._run(plan, before, display.show)
+
+    def _run(
+        self, plan: Plan, before: Callable[[], object], on_look: Callable[[Counts], object]
+    ) -> Outcome:
         make_private(self.folder)
         held = self._lock()
         try:
+            before()
             with StopSignals() as self._signals:
                 supervisor = Supervisor(
-                    self._plan,
+                    plan,
                     processes=self._processes,
                     start_method=self._start_method,
                     grace_s=self._grace_s,
@@ -209,6 +220,17 @@ class Pipeline:
         finally:
             self._signals = None
             release(held)
+
+    def _revive(self) -> None:
+        """Put all dead letters among what is to be tried again."""
+        with (
+            self._plan.dead.consumer(stop_when_empty=True) as dead,
+            self._plan.retries.producer(is_bounded=False) as retries,
+        ):
+            for batch in dead.batches():
+                with batch:
+                    retries.put_many(unmarked(record) for record in batch)
+                    retries.flush()
 
     def _lock(self) -> int:
         watch(self)

@@ -13,7 +13,6 @@ from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan
-from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.tally import Told, read_told
 from turbo_queue.queue import Queue
 from turbo_queue.signals import StopSignals
@@ -185,10 +184,9 @@ class Supervisor:
         group.join(0)
 
     def _outcome(self) -> Outcome:
-        has_ended = not self._is_end_wanted
-        if has_ended:
-            PositionFile(self._plan.position_file, fsync=self._plan.fsync).forget()
-        return Outcome(self.counts(), has_ended=has_ended, was_forced=self._was_forced)
+        return Outcome(
+            self.counts(), has_ended=not self._is_end_wanted, was_forced=self._was_forced
+        )
 
     # --- what is done on the side ---
 
