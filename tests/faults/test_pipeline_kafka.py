@@ -53,7 +53,7 @@ PROGRAM = """
                     settings={"session.timeout.ms": session_ms, "heartbeat.interval.ms": 300}),
         Work, KafkaSink(topic_out, bootstrap_servers=bootstrap),
         folder=folder, processes=2, batch_events=200, max_batch_age=0.2, retry_pause=0.1,
-        max_ready_files=8, grace=5,
+        max_ready_files=8, grace=10,
     )
     sys.exit(pipeline.run().exit_code)
 """
@@ -177,7 +177,7 @@ def test_a_broker_that_is_away_keeps_no_pipeline_from_stopping(
     eventually(lambda: worked_in(tmp_path) > NUMBERS // 10)
 
     own_kafka.kill()
-    machine.stop(within_s=6)
+    machine.stop(within_s=11)
     own_kafka.start()
     machine.start()
 
