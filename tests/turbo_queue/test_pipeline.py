@@ -280,6 +280,21 @@ def test_a_stop_lets_what_was_read_be_finished(
     assert outcomes[0].counts.waiting == 0
 
 
+def test_a_stop_comes_through_while_the_source_is_being_opened(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    source = pipelines.SilentSource(tmp_path / "opening")
+    pipeline = make(source, grace=0.1)
+    outcomes = started(pipeline)
+    eventually(source.mark.exists)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+
+    assert not outcomes[0].has_ended
+    assert multiprocessing.active_children() == []
+
+
 def test_a_second_run_goes_on_where_the_first_was_stopped(
     make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
 ) -> None:

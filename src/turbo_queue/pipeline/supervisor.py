@@ -76,6 +76,8 @@ class Supervisor:
     def start(self) -> None:
         """Start the processes, against the flow, and wait until all can work.
 
+        Returns early once the end is wished for: opening a source or a sink may take for ever.
+
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
@@ -84,11 +86,15 @@ class Supervisor:
                 undo.callback(group.join, 0)
                 try:
                     group.start()
-                    group.wait_until_ready()
+                    while not (group.wait_until_ready(LOOK_S) or self._signals.is_wanted):
+                        pass
                 except WorkerFailed as error:
                     raise PipelineFailed(f"the pipeline cannot start: {error}") from error
+                if self._signals.is_wanted:
+                    break
+            else:
+                self._is_started = True
             undo.pop_all()
-        self._is_started = True
 
     def run(self) -> Outcome:
         """Wait until the source has ended or the end is wished for; then end with the flow."""
@@ -173,6 +179,8 @@ class Supervisor:
         return self._plan.incoming.is_idle and self._plan.retries.is_idle
 
     def _wait_for(self, condition: Callable[[], bool], share: float) -> None:
+        if not self._is_started:
+            return  # There may be nobody who could work.
         while not condition() and monotonic() < self._end_at - (1 - share) * self._grace_s:
             self._pause(LOOK_S)
 
