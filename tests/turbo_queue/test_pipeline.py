@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -191,6 +192,29 @@ def test_an_event_that_ends_its_process_is_dead_alone(
     assert [record.value for record in dead_letters(pipeline)] == [13]
     assert set(values(results)) == set(range(100)) - {13}
     assert outcome.counts.dead == 1
+
+
+def test_with_one_attempt_too_only_the_event_that_ends_its_process_is_dead(make: Make) -> None:
+    pipeline = make(range(100), pipelines.ends_its_process_at_13, attempts=1)
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+
+
+@pytest.mark.parametrize("is_batched", [False, True])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_whatever_the_work_raises_its_event_fails_alone(
+    make: Make, results: Queue, kind: type[BaseException], is_batched: bool
+) -> None:
+    work = pipelines.Raises(kind)
+    pipeline = make(range(20), work.each if is_batched else work, batched=is_batched)
+
+    outcome = pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+    assert values(results) == [number for number in range(20) if number != 13]
+    assert outcome.counts.restarts == 0
 
 
 def test_a_result_that_cannot_be_carried_fails_its_event_alone(make: Make, results: Queue) -> None:

@@ -162,13 +162,14 @@ class Working:
         part.events = len(records)
         try:
             part.results = results_of_list(self._work(self._arguments(records)), self._encode)
-        except (Exception, SystemExit):  # noqa: BLE001 - the user's work may raise anything
+        except BaseException:  # noqa: BLE001 - the user's work may raise anything
             return False
         self._settle(batch, part)
         return True
 
     def _handle_singly(self, batch: Batch) -> None:
-        is_to_blame = batch.failures >= self._plan.attempts
+        # The first death came while no event was settled: any of the batch may be to blame for it.
+        is_to_blame = batch.failures >= max(self._plan.attempts, 2)
         for record in _records(batch):
             part = _Part()
             if is_to_blame:
@@ -191,7 +192,7 @@ class Working:
         """Do the work on one event."""
         try:
             self._do(unmarked(record) if record.headers else record, part.results)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's work may raise anything
+        except BaseException as error:  # noqa: BLE001 - also CancelledError and KeyboardInterrupt
             self._fail(record, error, part)
         else:
             part.events += 1
