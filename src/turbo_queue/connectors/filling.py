@@ -121,8 +121,10 @@ class Filling:
         """Read to the end; False if the source has failed."""
         try:
             try:
+                self._unflushed = 0  # What an earlier reader gave is read again.
                 while not self.stopping.is_set() and self._read_some(reader):
-                    pauses.forget()
+                    if not self._unflushed:  # Reading alone does not say that committing works.
+                        pauses.forget()
                 self._commit(reader)
             finally:
                 reader.close()
