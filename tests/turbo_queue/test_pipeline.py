@@ -17,7 +17,7 @@ from fixtures.pipelines import LinesSink, dead_letters
 from fixtures.waiting import eventually
 from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSink, QueueSource, Sink, Source
-from turbo_queue.errors import PipelineFailed
+from turbo_queue.errors import FolderFailed, PipelineFailed
 from turbo_queue.pipeline import ExitCode, Outcome, Pipeline, Record
 
 Make = Callable[..., Pipeline]
@@ -391,6 +391,14 @@ def test_two_pipelines_do_not_share_a_folder(
 
     with pytest.raises(PipelineFailed, match="another pipeline runs in"):
         make([]).run()
+
+
+def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None:
+    pipeline = make([])
+    (pipeline.folder / "pipeline.lock").mkdir(mode=0o700, parents=True)
+
+    with pytest.raises(FolderFailed, match="locking the folder"):
+        pipeline.run()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from turbo_queue.connectors.interface import Sink, Source
-from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
@@ -212,7 +212,9 @@ class Pipeline:
 
     def _lock(self) -> int:
         watch(self)
-        descriptor = open_to_lock(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
+        path = self.folder / _LOCK_FILE
+        with reporting("locking the folder", path):
+            descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT)
         if lock(descriptor):
             return descriptor
         release(descriptor)
