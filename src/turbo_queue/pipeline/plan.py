@@ -85,10 +85,18 @@ class Plan:
         """The function that does the work in this process.
 
         Raises:
-            SettingsError: there is no such function.
+            SettingsError: there is no such function, or it is a class whose objects are none.
         """
         work = load_work(self.work)
-        return work() if isinstance(work, type) else work
+        if not isinstance(work, type):
+            return work
+        made = work()
+        if not callable(made):
+            raise SettingsError(
+                f"the work is the class {work.__name__}, whose objects cannot be called; name a "
+                f"function, or give the class a method __call__"
+            )
+        return made
 
     def _queue(self, name: str) -> Queue:
         return Queue(
