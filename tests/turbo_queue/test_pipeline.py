@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,6 +262,24 @@ def test_dead_letters_can_be_tried_again(make: Make, results: Queue) -> None:
     assert outcome.exit_code is ExitCode.OK
 
 
+def test_workers_rest_while_only_retries_of_a_closed_queue_wait(make: Make, tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "source")
+    with queue.producer() as producer:
+        producer.put(1)
+    queue.close()
+    before = children_cpu_s()
+
+    outcome = make(QueueSource(queue), pipelines.FailsOnce(tmp_path), retry_pause=2.0).run()
+
+    assert outcome.counts.retried == 1
+    assert children_cpu_s() - before < 1.2
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 # --- how they end, and begin again ---
 
 
@@ -380,6 +399,11 @@ def test_no_event_waits_for_its_batch_to_be_full(
 def test_a_source_that_cannot_be_opened_is_told_at_the_start(make: Make) -> None:
     with pytest.raises(PipelineFailed, match="nobody at home"):
         make(pipelines.ClosedSource()).run()
+
+
+def test_a_class_that_does_no_work_is_told_at_the_start(make: Make) -> None:
+    with pytest.raises(PipelineFailed, match="class str, whose objects cannot be called"):
+        make(["a"], str).run()
 
 
 def test_two_pipelines_do_not_share_a_folder(

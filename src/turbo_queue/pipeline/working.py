@@ -119,7 +119,10 @@ class Working:
             if is_due and (batch := self._again.take(timeout=0)) is not None:
                 return batch
             self._look_at = monotonic() + RETRIES_EVERY_S
-        return self._incoming.take(timeout=TAKE_S)
+        batch = self._incoming.take(timeout=TAKE_S)
+        if batch is None and self._incoming.has_ended:
+            self._stopping.wait(RETRIES_EVERY_S)  # A queue that is closed says so at once.
+        return batch
 
     def _handle(self, batch: Batch) -> None:
         try:
