@@ -280,6 +280,33 @@ def children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def test_what_the_sink_has_refused_is_not_worked_on_again(make: Make, tmp_path: Path) -> None:
+    picky, willing = pipelines.PickySink(tmp_path / "picky"), LinesSink(tmp_path / "willing")
+    make([2], pipelines.plus_one, sink=picky).run()
+    mended = make([], pipelines.plus_one, sink=willing)
+
+    number = mended.retry_dead()
+    outcome = mended.run()
+
+    assert number == 1
+    assert willing.lines() == ["3"]
+    assert (outcome.counts.written, dead_letters(mended)) == (1, [])
+
+
+def test_dead_letters_that_die_again_are_put_back_once(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    dies = {"work": pipelines.fails_at_13, "attempts": 1, "batch_events": 1}
+    make([13] * 200, **dies).run()
+    running = make(QueueSource(tmp_path / "source"), **dies)
+    started(running)
+    eventually((tmp_path / "source").exists)
+
+    number = running.retry_dead()
+
+    assert number == 200
+
+
 # --- how they end, and begin again ---
 
 

@@ -8,6 +8,7 @@ from turbo_queue.records import Header, Record
 
 _PREFIX = "turbo-queue-"
 ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
+_IS_RESULT = f"{_PREFIX}is-result"
 
 #: How much of an error's text is kept, in characters.
 _MOST_ERROR = 1_000
@@ -36,6 +37,22 @@ def failed(record: Record, error: str, attempts: int) -> Record:
         (FAILED_AT, now.encode()),
     )
     return record.replace(headers=(*unmarked(record).headers, *mine))
+
+
+def refused(result: Record, reason: str) -> Record:
+    """A result that the sink will not take; if it is tried again, there is no work to do on it.
+
+    Example:
+        >>> is_result(refused(Record(0), "it is too large")), is_result(failed(Record(0), "no", 1))
+        (True, False)
+    """
+    dead = failed(result, reason, 1)
+    return dead.replace(headers=(*dead.headers, (_IS_RESULT, b"1")))
+
+
+def is_result(record: Record) -> bool:
+    """Whether the sink has refused it, and not the work."""
+    return _header(record, _IS_RESULT) != ""
 
 
 def attempts_of(record: Record) -> int:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from itertools import islice
 from math import inf
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,7 @@ from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.display import Display
-from turbo_queue.pipeline.failures import unmarked
+from turbo_queue.pipeline.failures import is_result, unmarked
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan, Work, load_work
 from turbo_queue.pipeline.supervisor import Supervisor
@@ -169,6 +170,8 @@ class Pipeline:
     def retry_dead(self) -> int:
         """Put all dead letters back, to be tried as if they had never failed.
 
+        Those that the sink has refused are written again, without any work.
+
         Returns:
             How many they are.
 
@@ -176,16 +179,25 @@ class Pipeline:
             FolderFailed: the system refuses.
         """
         number = 0
+        plan = self._plan
+        takes_records = plan.outgoing.settings.codec == "record"
         with (
-            self._plan.dead.consumer(stop_when_empty=True) as dead,
-            self._plan.retries.producer(is_bounded=False) as retries,
+            plan.dead.consumer(stop_when_empty=True) as dead,
+            plan.retries.producer(is_bounded=False) as retries,
+            plan.outgoing.producer(is_bounded=False) as results,
         ):
-            for batch in dead.batches():
+            # While the pipeline runs, those that fail again come back: each is put back once.
+            for batch in islice(dead.batches(), plan.dead.batches_waiting):
                 with batch:
-                    events = [unmarked(record) for record in batch]
-                    retries.put_many(events)
+                    for letter in batch:
+                        record = unmarked(letter)
+                        if is_result(letter):
+                            results.put(record if takes_records else record.value)
+                        else:
+                            retries.put(record)
                     retries.flush()
-                number += len(events)
+                    results.flush()
+                    number += len(batch)
         return number
 
     def after_fork(self) -> None:

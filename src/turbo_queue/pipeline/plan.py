@@ -90,7 +90,7 @@ class Plan:
         work = load_work(self.work)
         if not isinstance(work, type):
             return work
-        made = work()
+        made: object = work()
         if not callable(made):
             raise SettingsError(
                 f"the work is the class {work.__name__}, whose objects cannot be called; name a "

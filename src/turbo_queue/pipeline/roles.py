@@ -9,7 +9,7 @@ from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
 from turbo_queue.errors import PipelineFailed, TurboQueueError
-from turbo_queue.pipeline.failures import failed
+from turbo_queue.pipeline import failures
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.tally import Tally
@@ -44,7 +44,7 @@ def write(parent: Parent, plan: Plan) -> None:
     with plan.dead.producer(is_bounded=False) as dead:
 
         def bury(refused: list[Refused]) -> None:
-            dead.put_many([failed(one.record, one.reason, 1) for one in refused])
+            dead.put_many([failures.refused(one.record, one.reason) for one in refused])
             dead.flush()
             tally.count(dead=len(refused))
 
