@@ -350,6 +350,24 @@ def test_a_stop_lets_what_was_read_be_finished(
     assert outcomes[0].counts.waiting == 0
 
 
+def test_a_source_that_does_not_stop_leaves_the_sink_its_time(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    source, sink = (
+        pipelines.DeafSource(tmp_path / "reading"),
+        pipelines.ClosedSink(tmp_path / "end"),
+    )
+    pipeline = make(source, sink=sink, grace=3)
+    outcomes = started(pipeline)
+    eventually(source.mark.exists)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+
+    assert outcomes[0].exit_code is ExitCode.FORCED
+    assert sink.lines() == ["closed"]
+
+
 def test_a_stop_comes_through_while_the_source_is_being_opened(
     make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
 ) -> None:

@@ -27,9 +27,10 @@ LOOK_S = 0.02
 #: How often what waits is counted, and dead owners' retries are taken over, in seconds.
 COUNT_S = 0.5
 
-#: How much of the grace time has passed when what was read but is not worked on is left, and when
-#: results that are not written are; the rest is for processes to end by themselves.
-_WORK_SHARE, _RESULTS_SHARE = 0.5, 0.7
+#: How much of the grace time has passed when a reader that does not end is killed, when what was
+#: read but is not worked on is left, and when workers that do not end are killed and results that
+#: are not written are left; the rest is for the writer. So no step takes the time of the next ones.
+_READER_SHARE, _WORK_SHARE, _RESULTS_SHARE = 0.4, 0.5, 0.8
 
 
 class Supervisor:
@@ -102,12 +103,12 @@ class Supervisor:
             while not (self._is_end_wanted or self._is_source_done()):
                 self._pause(COUNT_S)
             if self._reader is not None:
-                self._end(self._reader)
+                self._end(self._reader, _READER_SHARE)
             self._wait_for(self._is_work_done, _WORK_SHARE)
-            self._end(self._workers)
+            self._end(self._workers, _RESULTS_SHARE)
             if self._writer is not None:
                 self._wait_for(lambda: self._plan.outgoing.is_idle, _RESULTS_SHARE)
-                self._end(self._writer)
+                self._end(self._writer, 1.0)
         finally:
             for group in self._groups():
                 group.join(0)
@@ -181,16 +182,20 @@ class Supervisor:
     def _wait_for(self, condition: Callable[[], bool], share: float) -> None:
         if not self._is_started:
             return  # There may be nobody who could work.
-        while not condition() and monotonic() < self._end_at - (1 - share) * self._grace_s:
+        while not condition() and self._has_time(share):
             self._pause(LOOK_S)
 
-    def _end(self, group: WorkerGroup) -> None:
+    def _end(self, group: WorkerGroup, share: float) -> None:
         """Let the processes finish what they are at; those that do not in time are killed."""
         group.request_stop()
-        while group.is_running and monotonic() < self._end_at:
+        while group.is_running and self._has_time(share):
             self._pause(LOOK_S)
         self._was_forced = self._was_forced or group.is_running
         group.join(0)
+
+    def _has_time(self, share: float) -> bool:
+        """Whether less than this share of the grace time has passed, if the end is wished for."""
+        return monotonic() < self._end_at - (1 - share) * self._grace_s
 
     def _outcome(self) -> Outcome:
         has_ended = not self._is_end_wanted
