@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from turbo_queue import Queue
-from turbo_queue.connectors import Intake, Reader, Record, Source, fill
+import pytest
+
+from turbo_queue import BadEvent, Queue
+from turbo_queue.connectors import Intake, IterableSource, Reader, Record, Source, fill
 
 
 class NoCommit(Source):
@@ -33,6 +35,15 @@ class _NoCommitReader(Reader):
         self._source.commits += 1
         if self._source.commits == 1:
             raise ConnectionError("no link")
+
+
+def test_an_event_that_the_queue_cannot_carry_is_told(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+
+    with pytest.raises(BadEvent, match="cannot carry this event of type object"):
+        fill(queue, IterableSource([1, object(), 2]))
+
+    assert list(queue.peek()) == [1]
 
 
 def test_a_source_that_is_opened_again_is_asked_for_whole_batches(tmp_path: Path) -> None:

@@ -227,6 +227,47 @@ def test_a_result_that_cannot_be_carried_fails_its_event_alone(make: Make, resul
     assert set(values(results)) == set(range(50)) - {13}
 
 
+def test_an_event_that_no_queue_can_carry_is_dead_as_text(make: Make, results: Queue) -> None:
+    pipeline = make([1, 2**64, 2])
+
+    outcome = pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [str(2**64)]
+    assert values(results) == [1, 2]
+    assert (outcome.counts.read, outcome.exit_code) == (3, ExitCode.DEAD_LETTERS)
+
+
+def test_a_failing_event_that_no_retry_can_carry_is_dead_as_text(
+    make: Make, tmp_path: Path
+) -> None:
+    pipeline = make(
+        QueueSource(closed_queue(tmp_path, "json", 2**64)), pipelines.Raises(ValueError, 2**64)
+    )
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [str(2**64)]
+
+
+def test_pickled_events_are_tried_again_as_what_they_are(
+    make: Make, tmp_path: Path, results: Queue
+) -> None:
+    queue = closed_queue(tmp_path, "pickle", Path("some") / "path")
+
+    outcome = make(QueueSource(queue), pipelines.NameOnSecondTry(tmp_path)).run()
+
+    assert values(results) == ["path"]
+    assert outcome.counts.retried == 1
+
+
+def closed_queue(folder: Path, codec: str, event: Any) -> Queue:
+    queue = Queue(folder / "source", codec=codec)
+    with queue.producer() as producer:
+        producer.put(event)
+    queue.close()
+    return queue
+
+
 def test_what_the_sink_refuses_is_dead_and_the_others_are_written(
     make: Make, tmp_path: Path
 ) -> None:

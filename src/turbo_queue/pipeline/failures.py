@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from turbo_queue.records import Header, Record
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "turbo-queue-"
 ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
@@ -53,6 +56,27 @@ def refused(result: Record, reason: str) -> Record:
 def is_result(record: Record) -> bool:
     """Whether the sink has refused it, and not the work."""
     return _header(record, _IS_RESULT) != ""
+
+
+def as_text(record: Record) -> Record:
+    """What can be kept of a record that no queue can carry: its value as Python shows it.
+
+    Example:
+        >>> as_text(Record({1j}, origin="here"))
+        Record(value='{1j}', key=None, headers=(), timestamp_ms=None, origin='here')
+    """
+    return Record(repr(record.value), origin=record.origin)
+
+
+def log_dead(dead: list[Record]) -> None:
+    """Log that these are among the dead letters, with the reason of the first one."""
+    logger.error(
+        "%d events are among the dead letters now; the first one, %s: %s",
+        len(dead),
+        dead[0].origin or "of unknown origin",
+        error_of(dead[0]),
+        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
+    )
 
 
 def attempts_of(record: Record) -> int:

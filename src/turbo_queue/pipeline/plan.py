@@ -64,7 +64,7 @@ class Plan:
     @cached_property
     def retries(self) -> Queue:
         """What has failed and will be tried again."""
-        return self._queue("retry")
+        return self._queue("retry", self._codec_of_failed)
 
     @cached_property
     def outgoing(self) -> Queue:
@@ -74,7 +74,7 @@ class Plan:
     @cached_property
     def dead(self) -> Queue:
         """What has failed too often."""
-        return self._queue("dead")
+        return self._queue("dead", self._codec_of_failed)
 
     @property
     def position_file(self) -> Path:
@@ -98,10 +98,16 @@ class Plan:
             )
         return made
 
-    def _queue(self, name: str) -> Queue:
+    @property
+    def _codec_of_failed(self) -> str:
+        """Objects that came as pickles must come back as what they were."""
+        queue = self.source.queue
+        return "pickle" if queue is not None and queue.settings.codec == "pickle" else "record"
+
+    def _queue(self, name: str, codec: str = "record") -> Queue:
         return Queue(
             self.folder / name,
-            codec="record",
+            codec=codec,
             max_events_per_file=self.batch_events,
             max_batch_age=self.max_batch_age,
             max_ready_files=self.max_ready_files,

@@ -17,7 +17,14 @@ from typing import Any
 from turbo_queue.batch import Batch
 from turbo_queue.connectors.pauses import Pauses
 from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, TurboQueueError
-from turbo_queue.pipeline.failures import attempts_of, described, error_of, failed, unmarked
+from turbo_queue.pipeline.failures import (
+    as_text,
+    attempts_of,
+    described,
+    failed,
+    log_dead,
+    unmarked,
+)
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.results import results_of_list, step
 from turbo_queue.pipeline.tally import Tally
@@ -185,11 +192,20 @@ class Working:
             try:
                 self._settle(batch, part)
             except BadEvent as error:
-                part = _Part()
-                self._fail(record, error, part)
-                self._settle(batch, part)
+                self._settle_bad(batch, record, error)
             if self._stopping.is_set():
                 return
+
+    def _settle_bad(self, batch: Batch, record: Record, error: BadEvent) -> None:
+        """Settle an event if a queue cannot carry its result, or the event itself."""
+        part = _Part()
+        self._fail(record, error, part)
+        try:
+            self._settle(batch, part)
+        except BadEvent:
+            part = _Part()
+            self._bury(as_text(record), described(error), part)
+            self._settle(batch, part)
 
     def _try(self, record: Record, part: _Part) -> None:
         """Do the work on one event."""
@@ -227,7 +243,7 @@ class Working:
         self._put(self._to_retry, part.to_retry)
         if part.dead:
             self._put(self._dead, part.dead)
-            _log_dead(part.dead)
+            log_dead(part.dead)
         if len(batch) == part.events:
             batch.acknowledge()
         else:
@@ -252,16 +268,6 @@ class Working:
             if self._stopping.is_set():
                 raise _Stopped
         producer.flush()
-
-
-def _log_dead(dead: list[Record]) -> None:
-    logger.error(
-        "%d events are among the dead letters now; the first one, %s: %s",
-        len(dead),
-        dead[0].origin or "of unknown origin",
-        error_of(dead[0]),
-        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
-    )
 
 
 def _records(batch: Batch) -> Iterator[Record]:
