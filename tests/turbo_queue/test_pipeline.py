@@ -487,6 +487,11 @@ def test_a_source_that_cannot_be_opened_is_told_at_the_start(make: Make) -> None
         make(pipelines.ClosedSource()).run()
 
 
+def test_work_that_cannot_be_sent_is_told_at_the_start(make: Make) -> None:
+    with pytest.raises(PipelineFailed, match="top level of a module, or start_method='fork'"):
+        make([1], lambda event: event, start_method="spawn").run()
+
+
 def test_a_class_that_does_no_work_is_told_at_the_start(make: Make) -> None:
     with pytest.raises(PipelineFailed, match="class str, whose objects cannot be called"):
         make(["a"], str).run()

@@ -11,6 +11,7 @@ from time import monotonic
 from turbo_queue.errors import PipelineFailed, TurboQueueError, WorkerFailed
 from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.counts import Counts
+from turbo_queue.pipeline.failures import described
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
@@ -85,12 +86,7 @@ class Supervisor:
         with ExitStack() as undo:
             for group in self._groups(against_the_flow=True):
                 undo.callback(group.join, 0)
-                try:
-                    group.start()
-                    while not (group.wait_until_ready(LOOK_S) or self._signals.is_wanted):
-                        pass
-                except WorkerFailed as error:
-                    raise PipelineFailed(f"the pipeline cannot start: {error}") from error
+                self._start(group)
                 if self._signals.is_wanted:
                     break
             else:
@@ -229,6 +225,21 @@ class Supervisor:
         except TurboQueueError as error:
             logger.warning("what waits cannot be counted: %s", error)
         self._on_look(self.counts())
+
+    def _start(self, group: WorkerGroup) -> None:
+        """Start it, and wait until it is ready or the end is wished for."""
+        try:
+            group.start()
+            while not (group.wait_until_ready(LOOK_S) or self._signals.is_wanted):
+                pass
+        except WorkerFailed as error:
+            raise PipelineFailed(f"the pipeline cannot start: {error}") from error
+        except Exception as error:
+            raise PipelineFailed(
+                f"the source, the work or the sink cannot be sent to another process: "
+                f"{described(error)}. Use functions and classes at the top level of a module, or "
+                f"start_method='fork'"
+            ) from error
 
     def _queues(self) -> list[Queue]:
         queues = [self._plan.incoming, self._plan.retries]
