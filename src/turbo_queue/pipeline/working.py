@@ -16,7 +16,13 @@ from typing import Any
 
 from turbo_queue.batch import Batch
 from turbo_queue.connectors.pauses import Pauses
-from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, TurboQueueError
+from turbo_queue.errors import (
+    BadEvent,
+    BatchDamaged,
+    FolderFailed,
+    QueueFull,
+    TurboQueueError,
+)
 from turbo_queue.pipeline.failures import (
     as_text,
     attempts_of,
@@ -256,18 +262,24 @@ class Working:
         )
 
     def _put(self, producer: Producer, events: list[Any]) -> None:
+        """Put events and make them safe; wait while there is no room, or the disk is full."""
         if not events:
             return
-        done = 0
-        while done < len(events):
+        while True:
             try:
-                producer.put_many(events[done:], timeout=ROOM_S)
-                break
+                producer.put_many(events, timeout=ROOM_S)
+                events = []
+                producer.flush()
             except QueueFull as full:
-                done += full.events_put
+                events = events[full.events_put :]
+            except FolderFailed as error:  # Doing the work again would put other results twice.
+                events = events[error.events_put :]
+                self._pauses.note(error, "the queues cannot be used", logger)
+                self._pauses.wait()
+            else:
+                return
             if self._stopping.is_set():
                 raise _Stopped
-        producer.flush()
 
 
 def _records(batch: Batch) -> Iterator[Record]:
