@@ -268,6 +268,17 @@ def closed_queue(folder: Path, codec: str, event: Any) -> Queue:
     return queue
 
 
+def test_a_record_with_fields_that_make_no_sense_fails_its_event_alone(
+    make: Make, results: Queue
+) -> None:
+    pipeline = make(range(50), pipelines.stamped_badly_at_13)
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+    assert set(values(results)) == set(range(50)) - {13}
+
+
 def test_what_the_sink_refuses_is_dead_and_the_others_are_written(
     make: Make, tmp_path: Path
 ) -> None:
