@@ -158,6 +158,7 @@ class RecordCodec:
     def encode(self, event: Any) -> bytes:
         if not isinstance(event, Record):
             raise TypeError(f"the codec 'record' carries Records, not {type(event).__name__}")
+        _check_fields(event)
         return self._encode(event)
 
     def rows(self, encoded: list[bytes]) -> list[Row]:
@@ -166,10 +167,38 @@ class RecordCodec:
     def rows_of(self, events: list[Any]) -> list[Row]:
         if set(map(type, events)) != {Record}:
             raise TypeError("not all of them are Records")
+        if not all(map(_is_readable, events)):
+            raise TypeError("not all of them could be read again")
         return [Row(len(events), self._encode(events), is_text=False)]
 
     def events(self, row: Row) -> list[Any]:
         return self._decode(row.body)
+
+
+def _is_readable(record: Record) -> bool:
+    """Whether the fields have their types: the encoder takes any, the decoder refuses the row."""
+    timestamp_ms = record.timestamp_ms
+    return (
+        (timestamp_ms is None or type(timestamp_ms) is int)
+        and type(record.origin) is str
+        and (record.headers == () or _are_headers(record.headers))
+    )
+
+
+def _are_headers(headers: object) -> bool:
+    return isinstance(headers, tuple | list) and all(
+        isinstance(header, tuple | list) and len(header) == 2 and isinstance(header[0], str)  # noqa: PLR2004
+        for header in headers
+    )
+
+
+def _check_fields(record: Record) -> None:
+    if not _is_readable(record):
+        raise TypeError(
+            f"timestamp_ms must be an int or None, headers a tuple of pairs of a name and a value, "
+            f"and origin a str; here they are {type(record.timestamp_ms).__name__}, "
+            f"{type(record.headers).__name__} and {type(record.origin).__name__}"
+        )
 
 
 class PickleCodec:

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ class StopSignals:
     def __init__(self) -> None:
         self._number = 0
         self._count = 0
+        self._lock = threading.RLock()  # A handler of the program may call `request`, too.
+        self._is_entered = False
 
     @property
     def is_wanted(self) -> bool:
@@ -59,12 +62,16 @@ class StopSignals:
         self.wake()
 
     def wake(self) -> None:
-        """End the pause. For any thread."""
-        os.write(self._ring, b"\0")
+        """End the pause. For any thread; does nothing once this is left."""
+        with self._lock:
+            if self._is_entered:
+                with suppress(BlockingIOError):  # It was woken often enough.
+                    os.write(self._ring, b"\0")
 
     def __enter__(self) -> Self:
         self._heard, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
+        self._is_entered = True
         self._before = {}
         self._is_main = threading.current_thread() is threading.main_thread()
         if self._is_main:
@@ -87,8 +94,10 @@ class StopSignals:
             signal.signal(number, handler)
         if self._is_main:
             signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self._heard)
-        os.close(self._ring)
+        with self._lock:
+            self._is_entered = False
+            os.close(self._heard)
+            os.close(self._ring)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._number = self._number or number

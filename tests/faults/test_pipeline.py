@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fixtures import pipelines
+from fixtures.disks import fill, small_disk
 from fixtures.pids import children, command_of, kill
 from fixtures.processes import Process, Processes
+from fixtures.waiting import eventually
+from turbo_queue import Queue
+from turbo_queue.connectors import IterableSource, QueueSink
+from turbo_queue.pipeline import Outcome, Pipeline
 
 ROLES = ("pipeline-reader", "pipeline-worker", "pipeline-writer")
 
@@ -85,3 +93,50 @@ def test_whatever_is_killed_every_event_is_written(
     )
     assert set(written) == expected
     assert worked > events, "no kill hit a worker at work"
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_written_twice(
+    tmp_path: Path, log_file: Path
+) -> None:
+    gate, results = tmp_path / "gate", Queue(tmp_path / "results")
+    outcomes: list[Outcome] = []
+    with small_disk(tmp_path / "disk") as disk:
+        pipeline = _failing_at_13(gate, results, disk / "pipeline")
+        thread = threading.Thread(target=_run, args=(pipeline, outcomes))
+        thread.start()
+        eventually((gate.with_name("begun")).exists)
+        filler = fill(disk)
+        gate.touch()
+
+        # The retry of 13 does not fit, while the results have another disk.
+        eventually(lambda: "again in 0.8 s" in log_file.read_text())
+        filler.unlink()
+        thread.join()
+
+    assert sorted(results.peek()) == [number for number in range(100) if number != 13]
+    assert (outcomes[0].counts.retried, outcomes[0].counts.dead) == (2, 1)
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """What this process and its children log."""
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger("turbo_queue").addHandler(handler)
+    yield tmp_path / "log"
+    logging.getLogger("turbo_queue").removeHandler(handler)
+    handler.close()
+
+
+def _failing_at_13(gate: Path, results: Queue, folder: Path) -> Pipeline:
+    return Pipeline(
+        IterableSource(range(100)),
+        pipelines.BlockedAndFailing(gate),
+        QueueSink(results),
+        folder=folder,
+        processes=1,
+        retry_pause=0.0,
+    )
+
+
+def _run(pipeline: Pipeline, outcomes: list[Outcome]) -> None:
+    outcomes.append(pipeline.run(progress=False))

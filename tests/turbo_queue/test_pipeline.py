@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from fixtures.pipelines import LinesSink, dead_letters
 from fixtures.waiting import eventually
 from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSink, QueueSource, Sink, Source
-from turbo_queue.errors import PipelineFailed
+from turbo_queue.errors import FolderFailed, PipelineFailed
 from turbo_queue.pipeline import ExitCode, Outcome, Pipeline, Record
 
 Make = Callable[..., Pipeline]
@@ -193,8 +195,83 @@ def test_an_event_that_ends_its_process_is_dead_alone(
     assert outcome.counts.dead == 1
 
 
+def test_with_one_attempt_too_only_the_event_that_ends_its_process_is_dead(make: Make) -> None:
+    pipeline = make(range(100), pipelines.ends_its_process_at_13, attempts=1)
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+
+
+@pytest.mark.parametrize("is_batched", [False, True])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_whatever_the_work_raises_its_event_fails_alone(
+    make: Make, results: Queue, kind: type[BaseException], is_batched: bool
+) -> None:
+    work = pipelines.Raises(kind)
+    pipeline = make(range(20), work.each if is_batched else work, batched=is_batched)
+
+    outcome = pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+    assert values(results) == [number for number in range(20) if number != 13]
+    assert outcome.counts.restarts == 0
+
+
 def test_a_result_that_cannot_be_carried_fails_its_event_alone(make: Make, results: Queue) -> None:
     pipeline = make(range(50), lambda event: object() if event == 13 else event)
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [13]
+    assert set(values(results)) == set(range(50)) - {13}
+
+
+def test_an_event_that_no_queue_can_carry_is_dead_as_text(make: Make, results: Queue) -> None:
+    pipeline = make([1, 2**64, 2])
+
+    outcome = pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [str(2**64)]
+    assert values(results) == [1, 2]
+    assert (outcome.counts.read, outcome.exit_code) == (3, ExitCode.DEAD_LETTERS)
+
+
+def test_a_failing_event_that_no_retry_can_carry_is_dead_as_text(
+    make: Make, tmp_path: Path
+) -> None:
+    pipeline = make(
+        QueueSource(closed_queue(tmp_path, "json", 2**64)), pipelines.Raises(ValueError, 2**64)
+    )
+
+    pipeline.run()
+
+    assert [record.value for record in dead_letters(pipeline)] == [str(2**64)]
+
+
+def test_pickled_events_are_tried_again_as_what_they_are(
+    make: Make, tmp_path: Path, results: Queue
+) -> None:
+    queue = closed_queue(tmp_path, "pickle", Path("some") / "path")
+
+    outcome = make(QueueSource(queue), pipelines.NameOnSecondTry(tmp_path)).run()
+
+    assert values(results) == ["path"]
+    assert outcome.counts.retried == 1
+
+
+def closed_queue(folder: Path, codec: str, event: Any) -> Queue:
+    queue = Queue(folder / "source", codec=codec)
+    with queue.producer() as producer:
+        producer.put(event)
+    queue.close()
+    return queue
+
+
+def test_a_record_with_fields_that_make_no_sense_fails_its_event_alone(
+    make: Make, results: Queue
+) -> None:
+    pipeline = make(range(50), pipelines.stamped_badly_at_13)
 
     pipeline.run()
 
@@ -234,6 +311,35 @@ def test_dead_letters_can_be_tried_again(make: Make, results: Queue) -> None:
     assert dead_letters(mended) == []
     assert outcome.exit_code is ExitCode.OK
     assert outcome.counts.read == 0
+
+
+def test_workers_rest_while_only_retries_of_a_closed_queue_wait(make: Make, tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "source")
+    with queue.producer() as producer:
+        producer.put(1)
+    queue.close()
+    before = children_cpu_s()
+
+    outcome = make(QueueSource(queue), pipelines.FailsOnce(tmp_path), retry_pause=2.0).run()
+
+    assert outcome.counts.retried == 1
+    assert children_cpu_s() - before < 1.2
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_what_the_sink_has_refused_is_not_worked_on_again(make: Make, tmp_path: Path) -> None:
+    picky, willing = pipelines.PickySink(tmp_path / "picky"), LinesSink(tmp_path / "willing")
+    make([2], pipelines.plus_one, sink=picky).run()
+    mended = make([], pipelines.plus_one, sink=willing)
+
+    outcome = mended.retry_dead()
+
+    assert willing.lines() == ["3"]
+    assert (outcome.counts.written, dead_letters(mended)) == (1, [])
 
 
 # --- how they end, and begin again ---
@@ -277,6 +383,39 @@ def test_a_stop_lets_what_was_read_be_finished(
     assert written == list(range(len(written)))
     assert outcomes[0].exit_code is ExitCode.OK
     assert outcomes[0].counts.waiting == 0
+
+
+def test_a_source_that_does_not_stop_leaves_the_sink_its_time(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    source, sink = (
+        pipelines.DeafSource(tmp_path / "reading"),
+        pipelines.ClosedSink(tmp_path / "end"),
+    )
+    pipeline = make(source, sink=sink, grace=3)
+    outcomes = started(pipeline)
+    eventually(source.mark.exists)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+
+    assert outcomes[0].exit_code is ExitCode.FORCED
+    assert sink.lines() == ["closed"]
+
+
+def test_a_stop_comes_through_while_the_source_is_being_opened(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    source = pipelines.SilentSource(tmp_path / "opening")
+    pipeline = make(source, grace=0.1)
+    outcomes = started(pipeline)
+    eventually(source.mark.exists)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+
+    assert not outcomes[0].has_ended
+    assert multiprocessing.active_children() == []
 
 
 def test_a_second_run_goes_on_where_the_first_was_stopped(
@@ -342,6 +481,16 @@ def test_a_source_that_cannot_be_opened_is_told_at_the_start(make: Make) -> None
         make(pipelines.ClosedSource()).run()
 
 
+def test_work_that_cannot_be_sent_is_told_at_the_start(make: Make) -> None:
+    with pytest.raises(PipelineFailed, match="top level of a module, or start_method='fork'"):
+        make([1], lambda event: event, start_method="spawn").run()
+
+
+def test_a_class_that_does_no_work_is_told_at_the_start(make: Make) -> None:
+    with pytest.raises(PipelineFailed, match="class str, whose objects cannot be called"):
+        make(["a"], str).run()
+
+
 def test_two_pipelines_do_not_share_a_folder(
     make: Make, started: Callable[[Pipeline], list[Outcome]]
 ) -> None:
@@ -351,6 +500,14 @@ def test_two_pipelines_do_not_share_a_folder(
 
     with pytest.raises(PipelineFailed, match="another pipeline runs in"):
         make([]).run()
+
+
+def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None:
+    pipeline = make([])
+    (pipeline.folder / "pipeline.lock").mkdir(mode=0o700, parents=True)
+
+    with pytest.raises(FolderFailed, match="locking the folder"):
+        pipeline.run()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from turbo_queue.connectors.interface import Reader, Source
 from turbo_queue.connectors.pauses import Pauses
+from turbo_queue.errors import BadEvent
 from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
 from turbo_queue.records import Record
@@ -49,6 +50,10 @@ class InMemory:
         self._position = position
 
 
+def _refuse(_record: Record, error: BadEvent) -> None:
+    raise error
+
+
 class Filling:
     """Reads a source into a queue, in one thread. It is the `Intake` of its readers.
 
@@ -59,6 +64,8 @@ class Filling:
         position: Where a source may keep how far it was read.
         on_read: Called with the number of events that have been put; also with 0, while there are
             none.
+        on_refused: Takes an event that the queue cannot carry, and returns once it is safe
+            elsewhere.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Filling:
         stopping: threading.Event,
         position: Position | None = None,
         on_read: Callable[[int], object] = lambda _: None,
+        on_refused: Callable[[Record, BadEvent], object] = _refuse,
     ) -> None:
         self.stopping = stopping
         position = position or InMemory()
@@ -76,6 +84,7 @@ class Filling:
         self._queue = queue
         self._source = source
         self._on_read = on_read
+        self._on_refused = on_refused
         self._takes_records = queue.settings.codec == "record"
         self._batch_events = queue.settings.max_events_per_file
         self._batch_age_s = queue.settings.max_batch_age
@@ -93,6 +102,7 @@ class Filling:
             How many events were read.
 
         Raises:
+            BadEvent: `on_refused` does not take what the queue cannot carry.
             Exception: what the source says if it cannot be opened at first. Later errors are
                 logged, and it is opened again after a pause.
         """
@@ -121,11 +131,15 @@ class Filling:
         """Read to the end; False if the source has failed."""
         try:
             try:
+                self._unflushed = 0  # What an earlier reader gave is read again.
                 while not self.stopping.is_set() and self._read_some(reader):
-                    pauses.forget()
+                    if not self._unflushed:  # Reading alone does not say that committing works.
+                        pauses.forget()
                 self._commit(reader)
             finally:
                 reader.close()
+        except BadEvent:
+            raise  # It would be read again and again.
         except Exception as error:  # noqa: BLE001 - it may be anybody's connector
             pauses.note(error, "reading failed", logger)
             return False
@@ -152,9 +166,15 @@ class Filling:
         return True
 
     def _put(self, records: list[Record]) -> None:
-        events = records if self._takes_records else [record.value for record in records]
-        if events:
-            self._producer.put_many(events)
+        rest = records
+        while rest:
+            events = rest if self._takes_records else [record.value for record in rest]
+            try:
+                self._producer.put_many(events)
+                break
+            except BadEvent as error:
+                self._on_refused(rest[error.events_put], error)
+                rest = rest[error.events_put + 1 :]
         self._unflushed += len(records)
         self._total += len(records)
         self._on_read(len(records))
@@ -180,6 +200,7 @@ def fill(queue: Queue, source: Source, *, stopping: threading.Event | None = Non
         How many events were read.
 
     Raises:
+        BadEvent: the queue's codec cannot carry an event; those before it were put.
         Exception: what the source says if it cannot be opened. Later errors are logged, and it is
             opened again after a pause.
 

@@ -23,7 +23,8 @@ class IterableSource(Source):
 
     Where it is read again after a stop or a failure, as many events are left out as were committed
     before: it must give the same ones in the same order. A generator cannot do that; name the
-    function that makes it, without calling it.
+    function that makes it, without calling it. One that waits for its next event holds back those
+    that it gave in the 50 ms before, because it is read in one thread.
 
     Args:
         events: An iterable of JSON values, bytes or `Record`s, or a function without arguments that

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from turbo_queue.records import Header, Record
 
+logger = logging.getLogger(__name__)
+
 _PREFIX = "turbo-queue-"
 ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
+_IS_RESULT = f"{_PREFIX}is-result"
 
 #: How much of an error's text is kept, in characters.
 _MOST_ERROR = 1_000
@@ -36,6 +40,43 @@ def failed(record: Record, error: str, attempts: int) -> Record:
         (FAILED_AT, now.encode()),
     )
     return record.replace(headers=(*unmarked(record).headers, *mine))
+
+
+def refused(result: Record, reason: str) -> Record:
+    """A result that the sink will not take; if it is tried again, there is no work to do on it.
+
+    Example:
+        >>> is_result(refused(Record(0), "it is too large")), is_result(failed(Record(0), "no", 1))
+        (True, False)
+    """
+    dead = failed(result, reason, 1)
+    return dead.replace(headers=(*dead.headers, (_IS_RESULT, b"1")))
+
+
+def is_result(record: Record) -> bool:
+    """Whether the sink has refused it, and not the work."""
+    return _header(record, _IS_RESULT) != ""
+
+
+def as_text(record: Record) -> Record:
+    """What can be kept of a record that no queue can carry: its value as Python shows it.
+
+    Example:
+        >>> as_text(Record({1j}, origin="here"))
+        Record(value='{1j}', key=None, headers=(), timestamp_ms=None, origin='here')
+    """
+    return Record(repr(record.value), origin=record.origin)
+
+
+def log_dead(dead: list[Record]) -> None:
+    """Log that these are among the dead letters, with the reason of the first one."""
+    logger.error(
+        "%d events are among the dead letters now; the first one, %s: %s",
+        len(dead),
+        dead[0].origin or "of unknown origin",
+        error_of(dead[0]),
+        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
+    )
 
 
 def attempts_of(record: Record) -> int:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from turbo_queue.connectors.interface import Sink, Source
-from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.display import Display
-from turbo_queue.pipeline.failures import unmarked
+from turbo_queue.pipeline.failures import is_result, unmarked
 from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan, Work, load_work
@@ -166,7 +166,8 @@ class Pipeline:
     def retry_dead(self, *, progress: bool = True) -> Outcome:
         """Try all dead letters again, as if they had never failed; read nothing from the source.
 
-        What waits in the folder is done, too.
+        Those that the sink has refused are written again, without any work. What waits in the
+        folder is done, too.
 
         Args:
             progress: As for `run`.
@@ -222,19 +223,30 @@ class Pipeline:
             release(held)
 
     def _revive(self) -> None:
-        """Put all dead letters among what is to be tried again."""
+        """Put the dead letters back: results among the results, the others to be tried again."""
+        plan = self._plan
+        takes_records = plan.outgoing.settings.codec == "record"
         with (
-            self._plan.dead.consumer(stop_when_empty=True) as dead,
-            self._plan.retries.producer(is_bounded=False) as retries,
+            plan.dead.consumer(stop_when_empty=True) as dead,
+            plan.retries.producer(is_bounded=False) as retries,
+            plan.outgoing.producer(is_bounded=False) as results,
         ):
             for batch in dead.batches():
                 with batch:
-                    retries.put_many(unmarked(record) for record in batch)
+                    for letter in batch:
+                        record = unmarked(letter)
+                        if is_result(letter):
+                            results.put(record if takes_records else record.value)
+                        else:
+                            retries.put(record)
                     retries.flush()
+                    results.flush()
 
     def _lock(self) -> int:
         watch(self)
-        descriptor = open_to_lock(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
+        path = self.folder / _LOCK_FILE
+        with reporting("locking the folder", path):
+            descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT)
         if lock(descriptor):
             return descriptor
         release(descriptor)

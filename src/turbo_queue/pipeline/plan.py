@@ -64,7 +64,7 @@ class Plan:
     @cached_property
     def retries(self) -> Queue:
         """What has failed and will be tried again."""
-        return self._queue("retry")
+        return self._queue("retry", self._codec_of_failed)
 
     @cached_property
     def outgoing(self) -> Queue:
@@ -74,7 +74,7 @@ class Plan:
     @cached_property
     def dead(self) -> Queue:
         """What has failed too often."""
-        return self._queue("dead")
+        return self._queue("dead", self._codec_of_failed)
 
     @property
     def position_file(self) -> Path:
@@ -85,15 +85,29 @@ class Plan:
         """The function that does the work in this process.
 
         Raises:
-            SettingsError: there is no such function.
+            SettingsError: there is no such function, or it is a class whose objects are none.
         """
         work = load_work(self.work)
-        return work() if isinstance(work, type) else work
+        if not isinstance(work, type):
+            return work
+        made: object = work()
+        if not callable(made):
+            raise SettingsError(
+                f"the work is the class {work.__name__}, whose objects cannot be called; name a "
+                f"function, or give the class a method __call__"
+            )
+        return made
 
-    def _queue(self, name: str) -> Queue:
+    @property
+    def _codec_of_failed(self) -> str:
+        """Objects that came as pickles must come back as what they were."""
+        queue = self.source.queue
+        return "pickle" if queue is not None and queue.settings.codec == "pickle" else "record"
+
+    def _queue(self, name: str, codec: str = "record") -> Queue:
         return Queue(
             self.folder / name,
-            codec="record",
+            codec=codec,
             max_events_per_file=self.batch_events,
             max_batch_age=self.max_batch_age,
             max_ready_files=self.max_ready_files,

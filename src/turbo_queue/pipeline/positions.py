@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from turbo_queue.errors import reporting
+from turbo_queue.errors import PipelineFailed, reporting
+from turbo_queue.files import write_all
 
 _NEW = ".new"
 
@@ -29,12 +30,18 @@ class PositionFile:
 
         Raises:
             FolderFailed: it cannot be read.
+            PipelineFailed: the file holds something else.
         """
         with reporting("reading the position", self._path):
             try:
                 return json.loads(self._path.read_bytes())
             except FileNotFoundError:
                 return None
+            except ValueError as error:
+                raise PipelineFailed(
+                    f"{str(self._path)!r} does not hold a position: {error}. Remove it to read "
+                    f"the source from its start."
+                ) from error
 
     def save(self, position: Any) -> None:
         """Keep this one; after a kill at any moment there is the old one or the new one.
@@ -46,7 +53,7 @@ class PositionFile:
         with reporting("writing the position", self._path):
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, json.dumps(position).encode())
+                write_all(descriptor, json.dumps(position).encode())
                 if self._fsync:
                     os.fsync(descriptor)
             finally:

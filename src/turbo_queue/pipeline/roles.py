@@ -8,27 +8,36 @@ from contextlib import contextmanager
 from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
-from turbo_queue.errors import PipelineFailed, TurboQueueError
-from turbo_queue.pipeline.failures import failed
+from turbo_queue.errors import BadEvent, PipelineFailed, TurboQueueError
+from turbo_queue.pipeline import failures
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.tally import Tally
 from turbo_queue.pipeline.working import Working
+from turbo_queue.producer import Producer
+from turbo_queue.records import Record
 from turbo_queue.worker_ends import Parent
 
 
 def read(parent: Parent, plan: Plan) -> None:
     """Read the source until it has ended, or the parent asks for the end."""
     tally = Tally(parent.send)
-    filling = Filling(
-        plan.incoming,
-        plan.source,
-        stopping=parent.stopping,
-        position=PositionFile(plan.position_file, fsync=plan.fsync),
-        on_read=lambda events: tally.count(read=events),
-    )
-    with _in_one_line("source"):
-        filling.run(on_open=parent.ready)
+    with plan.dead.producer(is_bounded=False) as dead:
+
+        def bury(record: Record, error: BadEvent) -> None:
+            _put(dead, [failures.failed(failures.as_text(record), str(error), 1)])
+            tally.count(dead=1)
+
+        filling = Filling(
+            plan.incoming,
+            plan.source,
+            stopping=parent.stopping,
+            position=PositionFile(plan.position_file, fsync=plan.fsync),
+            on_read=lambda events: tally.count(read=events),
+            on_refused=bury,
+        )
+        with _in_one_line("source"):
+            filling.run(on_open=parent.ready)
     tally.tell(has_ended=not parent.stopping.is_set())
     parent.stopping.wait()
 
@@ -44,8 +53,7 @@ def write(parent: Parent, plan: Plan) -> None:
     with plan.dead.producer(is_bounded=False) as dead:
 
         def bury(refused: list[Refused]) -> None:
-            dead.put_many([failed(one.record, one.reason, 1) for one in refused])
-            dead.flush()
+            _put(dead, [failures.refused(one.record, one.reason) for one in refused])
             tally.count(dead=len(refused))
 
         emptying = Emptying(
@@ -58,6 +66,12 @@ def write(parent: Parent, plan: Plan) -> None:
         with _in_one_line("sink"):
             emptying.run(on_open=parent.ready)
     tally.tell()
+
+
+def _put(dead: Producer, letters: list[Record]) -> None:
+    dead.put_many(letters)
+    dead.flush()
+    failures.log_dead(letters)
 
 
 @contextmanager

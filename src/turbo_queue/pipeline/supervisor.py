@@ -11,6 +11,7 @@ from time import monotonic
 from turbo_queue.errors import PipelineFailed, TurboQueueError, WorkerFailed
 from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.counts import Counts
+from turbo_queue.pipeline.failures import described
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.tally import Told, read_told
@@ -26,9 +27,10 @@ LOOK_S = 0.02
 #: How often what waits is counted, and dead owners' retries are taken over, in seconds.
 COUNT_S = 0.5
 
-#: How much of the grace time has passed when what was read but is not worked on is left, and when
-#: results that are not written are; the rest is for processes to end by themselves.
-_WORK_SHARE, _RESULTS_SHARE = 0.5, 0.7
+#: How much of the grace time has passed when a reader that does not end is killed, when what was
+#: read but is not worked on is left, and when workers that do not end are killed and results that
+#: are not written are left; the rest is for the writer. So no step takes the time of the next ones.
+_READER_SHARE, _WORK_SHARE, _RESULTS_SHARE = 0.4, 0.5, 0.8
 
 
 class Supervisor:
@@ -75,6 +77,8 @@ class Supervisor:
     def start(self) -> None:
         """Start the processes, and wait until all can work.
 
+        Returns early once the end is wished for: opening a source or a sink may take for ever.
+
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
@@ -82,13 +86,30 @@ class Supervisor:
             try:
                 for group in self._groups():
                     undo.callback(group.join, 0)
-                    group.start()
-                for group in self._groups():
-                    group.wait_until_ready()
+                    self._start(group)
+                self._is_started = all(map(self._becomes_ready, self._groups()))
             except WorkerFailed as error:
                 raise PipelineFailed(f"the pipeline cannot start: {error}") from error
             undo.pop_all()
-        self._is_started = True
+
+    def _start(self, group: WorkerGroup) -> None:
+        try:
+            group.start()
+        except WorkerFailed:
+            raise
+        except Exception as error:
+            raise PipelineFailed(
+                f"the source, the work or the sink cannot be sent to another process: "
+                f"{described(error)}. Use functions and classes at the top level of a module, or "
+                f"start_method='fork'"
+            ) from error
+
+    def _becomes_ready(self, group: WorkerGroup) -> bool:
+        """Wait until it is ready; False if the end is wished for before."""
+        while not group.wait_until_ready(LOOK_S):
+            if self._signals.is_wanted:
+                return False
+        return True
 
     def run(self) -> Outcome:
         """Wait until the source has ended or the end is wished for; then end with the flow."""
@@ -96,12 +117,12 @@ class Supervisor:
             while not (self._is_end_wanted or self._is_source_done()):
                 self._pause(COUNT_S)
             if self._reader is not None:
-                self._end(self._reader)
+                self._end(self._reader, _READER_SHARE)
             self._wait_for(self._is_work_done, _WORK_SHARE)
-            self._end(self._workers)
+            self._end(self._workers, _RESULTS_SHARE)
             if self._writer is not None:
                 self._wait_for(lambda: self._plan.outgoing.is_idle, _RESULTS_SHARE)
-                self._end(self._writer)
+                self._end(self._writer, 1.0)
         finally:
             for group in self._groups():
                 group.join(0)
@@ -173,16 +194,22 @@ class Supervisor:
         return self._plan.incoming.is_idle and self._plan.retries.is_idle
 
     def _wait_for(self, condition: Callable[[], bool], share: float) -> None:
-        while not condition() and monotonic() < self._end_at - (1 - share) * self._grace_s:
+        if not self._is_started:
+            return  # There may be nobody who could work.
+        while not condition() and self._has_time(share):
             self._pause(LOOK_S)
 
-    def _end(self, group: WorkerGroup) -> None:
+    def _end(self, group: WorkerGroup, share: float) -> None:
         """Let the processes finish what they are at; those that do not in time are killed."""
         group.request_stop()
-        while group.is_running and monotonic() < self._end_at:
+        while group.is_running and self._has_time(share):
             self._pause(LOOK_S)
         self._was_forced = self._was_forced or group.is_running
         group.join(0)
+
+    def _has_time(self, share: float) -> bool:
+        """Whether less than this share of the grace time has passed, if the end is wished for."""
+        return monotonic() < self._end_at - (1 - share) * self._grace_s
 
     def _outcome(self) -> Outcome:
         return Outcome(

@@ -16,8 +16,21 @@ from typing import Any
 
 from turbo_queue.batch import Batch
 from turbo_queue.connectors.pauses import Pauses
-from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, TurboQueueError
-from turbo_queue.pipeline.failures import attempts_of, described, error_of, failed, unmarked
+from turbo_queue.errors import (
+    BadEvent,
+    BatchDamaged,
+    FolderFailed,
+    QueueFull,
+    TurboQueueError,
+)
+from turbo_queue.pipeline.failures import (
+    as_text,
+    attempts_of,
+    described,
+    failed,
+    log_dead,
+    unmarked,
+)
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.results import results_of_list, step
 from turbo_queue.pipeline.tally import Tally
@@ -119,7 +132,10 @@ class Working:
             if is_due and (batch := self._again.take(timeout=0)) is not None:
                 return batch
             self._look_at = monotonic() + RETRIES_EVERY_S
-        return self._incoming.take(timeout=TAKE_S)
+        batch = self._incoming.take(timeout=TAKE_S)
+        if batch is None and self._incoming.has_ended:
+            self._stopping.wait(RETRIES_EVERY_S)  # A queue that is closed says so at once.
+        return batch
 
     def _handle(self, batch: Batch) -> None:
         try:
@@ -162,13 +178,14 @@ class Working:
         part.events = len(records)
         try:
             part.results = results_of_list(self._work(self._arguments(records)), self._encode)
-        except (Exception, SystemExit):  # noqa: BLE001 - the user's work may raise anything
+        except BaseException:  # noqa: BLE001 - the user's work may raise anything
             return False
         self._settle(batch, part)
         return True
 
     def _handle_singly(self, batch: Batch) -> None:
-        is_to_blame = batch.failures >= self._plan.attempts
+        # The first death came while no event was settled: any of the batch may be to blame for it.
+        is_to_blame = batch.failures >= max(self._plan.attempts, 2)
         for record in _records(batch):
             part = _Part()
             if is_to_blame:
@@ -181,17 +198,26 @@ class Working:
             try:
                 self._settle(batch, part)
             except BadEvent as error:
-                part = _Part()
-                self._fail(record, error, part)
-                self._settle(batch, part)
+                self._settle_bad(batch, record, error)
             if self._stopping.is_set():
                 return
+
+    def _settle_bad(self, batch: Batch, record: Record, error: BadEvent) -> None:
+        """Settle an event if a queue cannot carry its result, or the event itself."""
+        part = _Part()
+        self._fail(record, error, part)
+        try:
+            self._settle(batch, part)
+        except BadEvent:
+            part = _Part()
+            self._bury(as_text(record), described(error), part)
+            self._settle(batch, part)
 
     def _try(self, record: Record, part: _Part) -> None:
         """Do the work on one event."""
         try:
             self._do(unmarked(record) if record.headers else record, part.results)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's work may raise anything
+        except BaseException as error:  # noqa: BLE001 - also CancelledError and KeyboardInterrupt
             self._fail(record, error, part)
         else:
             part.events += 1
@@ -223,7 +249,7 @@ class Working:
         self._put(self._to_retry, part.to_retry)
         if part.dead:
             self._put(self._dead, part.dead)
-            _log_dead(part.dead)
+            log_dead(part.dead)
         if len(batch) == part.events:
             batch.acknowledge()
         else:
@@ -236,28 +262,24 @@ class Working:
         )
 
     def _put(self, producer: Producer, events: list[Any]) -> None:
+        """Put events and make them safe; wait while there is no room, or the disk is full."""
         if not events:
             return
-        done = 0
-        while done < len(events):
+        while True:
             try:
-                producer.put_many(events[done:], timeout=ROOM_S)
-                break
+                producer.put_many(events, timeout=ROOM_S)
+                events = []
+                producer.flush()
             except QueueFull as full:
-                done += full.events_put
+                events = events[full.events_put :]
+            except FolderFailed as error:  # Doing the work again would put other results twice.
+                events = events[error.events_put :]
+                self._pauses.note(error, "the queues cannot be used", logger)
+                self._pauses.wait()
+            else:
+                return
             if self._stopping.is_set():
                 raise _Stopped
-        producer.flush()
-
-
-def _log_dead(dead: list[Record]) -> None:
-    logger.error(
-        "%d events are among the dead letters now; the first one, %s: %s",
-        len(dead),
-        dead[0].origin or "of unknown origin",
-        error_of(dead[0]),
-        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
-    )
 
 
 def _records(batch: Batch) -> Iterator[Record]:
