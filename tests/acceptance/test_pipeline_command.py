@@ -213,6 +213,16 @@ def test_a_source_that_cannot_be_opened_is_told(job: Job) -> None:
     assert done.err.count("\n") == 2, "more was said than by the process and by the command"
 
 
+def test_stdout_that_is_closed_is_told(job: Job, processes: Processes) -> None:
+    path = job.write("double", 10)
+    path.write_text(path.read_text().replace('"out.jsonl"', '"-"'))
+
+    process = processes.run(["sh", "-c", '"$@" >&-', "sh", *QUEUE_COMMAND, "run", str(path)])
+
+    assert process.wait() == 3, process.output
+    assert "stdout is closed; name a file" in process.output
+
+
 def test_a_package_that_is_missing_is_told_with_how_to_install_it(
     job: Job, processes: Processes
 ) -> None:
