@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from turbo_queue.errors import reporting
+
+logger = logging.getLogger(__name__)
 
 _NEW = ".new"
 
@@ -25,7 +28,7 @@ class PositionFile:
         self._fsync = fsync
 
     def load(self) -> Any:
-        """The position that was saved last; None if there is none.
+        """The position that was saved last; None if there is none, or it is damaged.
 
         Raises:
             FolderFailed: it cannot be read.
@@ -34,6 +37,13 @@ class PositionFile:
             try:
                 return json.loads(self._path.read_bytes())
             except FileNotFoundError:
+                return None
+            except ValueError:
+                logger.warning(
+                    "beginning at the start of the source: %s is damaged",
+                    self._path,
+                    extra={"event": "pipeline.position_damaged"},
+                )
                 return None
 
     def save(self, position: Any) -> None:
