@@ -18,6 +18,7 @@ from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSink, QueueSource, Sink, Source
 from turbo_queue.errors import PipelineFailed
 from turbo_queue.pipeline import ExitCode, Outcome, Pipeline, Record
+from turbo_queue.pipeline.positions import PositionFile
 
 Make = Callable[..., Pipeline]
 
@@ -277,6 +278,33 @@ def test_a_stop_lets_what_was_read_be_finished(
     assert written == list(range(len(written)))
     assert outcomes[0].exit_code is ExitCode.OK
     assert outcomes[0].counts.waiting == 0
+
+
+def test_a_stop_ends_the_wait_for_a_source_that_does_not_open(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    pipeline = make(pipelines.SlowToOpen(tmp_path / "mark"), sink=LinesSink(tmp_path / "lines"))
+    outcomes = started(pipeline)
+    eventually((tmp_path / "mark").exists)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+
+    assert outcomes[0].exit_code is ExitCode.OK
+    assert not multiprocessing.active_children()
+
+
+def test_a_damaged_position_is_none(
+    make: Make, results: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = make([1, 2])
+    pipeline.folder.mkdir(mode=0o700)
+    (pipeline.folder / "position.json").touch()  # As a loss of power leaves it.
+
+    assert PositionFile(pipeline.folder / "position.json", fsync=False).load() is None
+    assert "position.json is damaged" in caplog.text
+    assert pipeline.run().exit_code is ExitCode.OK
+    assert values(results) == [1, 2]
 
 
 def test_a_second_run_goes_on_where_the_first_was_stopped(

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 #: How often it is looked whether a queue is empty while a pipeline ends, in seconds.
 LOOK_S = 0.02
 
+#: How long it waits for processes to start before it looks whether a signal came, in seconds.
+READY_S = 0.1
+
 #: How often what waits is counted, and dead owners' retries are taken over, in seconds.
 COUNT_S = 0.5
 
@@ -75,6 +78,8 @@ class Supervisor:
     def start(self) -> None:
         """Start the processes, against the flow, and wait until all can work.
 
+        A signal ends the wait, however long a source takes to open: `run` then ends what there is.
+
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
@@ -83,9 +88,12 @@ class Supervisor:
                 undo.callback(group.join, 0)
                 try:
                     group.start()
-                    group.wait_until_ready()
+                    while not (self._signals.is_wanted or group.wait_until_ready(READY_S)):
+                        pass
                 except WorkerFailed as error:
                     raise PipelineFailed(f"the pipeline cannot start: {error}") from error
+                if self._signals.is_wanted:
+                    break
             undo.pop_all()
         self._is_started = True
 
