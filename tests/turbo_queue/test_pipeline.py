@@ -203,6 +203,22 @@ def test_a_result_that_cannot_be_carried_fails_its_event_alone(make: Make, resul
     assert set(values(results)) == set(range(50)) - {13}
 
 
+def test_an_event_that_no_queue_can_carry_is_dead_and_the_others_go_on(
+    make: Make, results: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURBO_QUEUE_MAX_EVENT_BYTES", "1000")
+    source = IterableSource([1, Record("x" * 2_000, origin="here:2"), 3])
+    pipeline = make(source)
+
+    outcome = pipeline.run()
+
+    [letter] = dead_letters(pipeline)
+    assert (letter.value, letter.origin) == (None, "here:2")
+    assert b"EventTooLarge" in letter.headers[0][1]
+    assert (outcome.exit_code, outcome.counts.dead) == (ExitCode.DEAD_LETTERS, 1)
+    assert values(results) == [1, 3]
+
+
 def test_what_the_sink_refuses_is_dead_and_the_others_are_written(
     make: Make, tmp_path: Path
 ) -> None:

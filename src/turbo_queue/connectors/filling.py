@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from turbo_queue.connectors.interface import Reader, Source
 from turbo_queue.connectors.pauses import Pauses
+from turbo_queue.errors import BadEvent
 from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
 from turbo_queue.records import Record
@@ -49,6 +50,10 @@ class InMemory:
         self._position = position
 
 
+def _refuse(_record: Record, error: BadEvent) -> None:
+    raise error
+
+
 class Filling:
     """Reads a source into a queue, in one thread. It is the `Intake` of its readers.
 
@@ -57,6 +62,8 @@ class Filling:
         source: Where from.
         stopping: Ends it when it is set.
         position: Where a source may keep how far it was read.
+        on_refused: Takes an event that the queue cannot carry, and why, and returns once that is
+            safe elsewhere; raises the reason unless given.
         on_read: Called with the number of events that have been put; also with 0, while there are
             none.
     """
@@ -68,6 +75,7 @@ class Filling:
         *,
         stopping: threading.Event,
         position: Position | None = None,
+        on_refused: Callable[[Record, BadEvent], object] = _refuse,
         on_read: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.stopping = stopping
@@ -75,6 +83,7 @@ class Filling:
         self.load, self.save = position.load, position.save
         self._queue = queue
         self._source = source
+        self._on_refused = on_refused
         self._on_read = on_read
         self._takes_records = queue.settings.codec == "record"
         self._batch_events = queue.settings.max_events_per_file
@@ -93,6 +102,7 @@ class Filling:
             How many events were read.
 
         Raises:
+            BadEvent: `on_refused` does not take what the queue cannot carry.
             Exception: what the source says if it cannot be opened at first. Later errors are
                 logged, and it is opened again after a pause.
         """
@@ -126,6 +136,8 @@ class Filling:
                 self._commit(reader)
             finally:
                 reader.close()
+        except BadEvent:
+            raise
         except Exception as error:  # noqa: BLE001 - it may be anybody's connector
             pauses.note(error, "reading failed", logger)
             return False
@@ -153,8 +165,14 @@ class Filling:
 
     def _put(self, records: list[Record]) -> None:
         events = records if self._takes_records else [record.value for record in records]
-        if events:
-            self._producer.put_many(events)
+        done = 0
+        while done < len(events):
+            try:
+                self._producer.put_many(events[done:])
+                break
+            except BadEvent as error:
+                done += error.events_put + 1
+                self._on_refused(records[done - 1], error)
         self._unflushed += len(records)
         self._total += len(records)
         self._on_read(len(records))
@@ -180,6 +198,7 @@ def fill(queue: Queue, source: Source, *, stopping: threading.Event | None = Non
         How many events were read.
 
     Raises:
+        BadEvent: the queue cannot carry an event; what was read before it is in the queue.
         Exception: what the source says if it cannot be opened. Later errors are logged, and it is
             opened again after a pause.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from turbo_queue.records import Header, Record
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "turbo-queue-"
 ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
@@ -57,6 +60,17 @@ def error_of(record: Record) -> str:
         'no'
     """
     return _header(record, ERROR)
+
+
+def log_dead(dead: list[Record]) -> None:
+    """Log that these are among the dead letters now."""
+    logger.error(
+        "%d events are among the dead letters now; the first one, %s: %s",
+        len(dead),
+        dead[0].origin or "of unknown origin",
+        error_of(dead[0]),
+        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
+    )
 
 
 def _header(record: Record, wanted: str) -> str:

@@ -8,27 +8,39 @@ from contextlib import contextmanager
 from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
-from turbo_queue.errors import PipelineFailed, TurboQueueError
-from turbo_queue.pipeline.failures import failed
+from turbo_queue.errors import BadEvent, PipelineFailed, TurboQueueError
+from turbo_queue.pipeline.failures import described, failed, log_dead
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.tally import Tally
 from turbo_queue.pipeline.working import Working
+from turbo_queue.records import Record
 from turbo_queue.worker_ends import Parent
 
 
 def read(parent: Parent, plan: Plan) -> None:
     """Read the source until it has ended, or the parent asks for the end."""
     tally = Tally(parent.send)
-    filling = Filling(
-        plan.incoming,
-        plan.source,
-        stopping=parent.stopping,
-        position=PositionFile(plan.position_file, fsync=plan.fsync),
-        on_read=lambda events: tally.count(read=events),
-    )
-    with _in_one_line("source"):
-        filling.run(on_open=parent.ready)
+    with plan.dead.producer(is_bounded=False) as dead:
+
+        def bury(record: Record, error: BadEvent) -> None:
+            # No queue carries it; so the origin has to do, by which it is found at the source.
+            letter = failed(Record(None, origin=record.origin), described(error), 1)
+            dead.put(letter)
+            dead.flush()
+            log_dead([letter])
+            tally.count(dead=1)
+
+        filling = Filling(
+            plan.incoming,
+            plan.source,
+            stopping=parent.stopping,
+            on_refused=bury,
+            position=PositionFile(plan.position_file, fsync=plan.fsync),
+            on_read=lambda events: tally.count(read=events),
+        )
+        with _in_one_line("source"):
+            filling.run(on_open=parent.ready)
     tally.tell(has_ended=not parent.stopping.is_set())
     parent.stopping.wait()
 
@@ -44,8 +56,10 @@ def write(parent: Parent, plan: Plan) -> None:
     with plan.dead.producer(is_bounded=False) as dead:
 
         def bury(refused: list[Refused]) -> None:
-            dead.put_many([failed(one.record, one.reason, 1) for one in refused])
+            letters = [failed(one.record, one.reason, 1) for one in refused]
+            dead.put_many(letters)
             dead.flush()
+            log_dead(letters)
             tally.count(dead=len(refused))
 
         emptying = Emptying(

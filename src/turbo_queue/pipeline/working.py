@@ -17,7 +17,7 @@ from typing import Any
 from turbo_queue.batch import Batch
 from turbo_queue.connectors.pauses import Pauses
 from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, TurboQueueError
-from turbo_queue.pipeline.failures import attempts_of, described, error_of, failed, unmarked
+from turbo_queue.pipeline.failures import attempts_of, described, failed, log_dead, unmarked
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.results import results_of_list, step
 from turbo_queue.pipeline.tally import Tally
@@ -223,7 +223,7 @@ class Working:
         self._put(self._to_retry, part.to_retry)
         if part.dead:
             self._put(self._dead, part.dead)
-            _log_dead(part.dead)
+            log_dead(part.dead)
         if len(batch) == part.events:
             batch.acknowledge()
         else:
@@ -248,16 +248,6 @@ class Working:
             if self._stopping.is_set():
                 raise _Stopped
         producer.flush()
-
-
-def _log_dead(dead: list[Record]) -> None:
-    logger.error(
-        "%d events are among the dead letters now; the first one, %s: %s",
-        len(dead),
-        dead[0].origin or "of unknown origin",
-        error_of(dead[0]),
-        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
-    )
 
 
 def _records(batch: Batch) -> Iterator[Record]:
