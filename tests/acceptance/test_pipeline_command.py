@@ -265,6 +265,19 @@ def test_check_opens_source_and_sink_and_runs_nothing(job: Job) -> None:
     assert not (job.folder / "job").exists()
 
 
+def test_check_tells_a_mistake_in_the_file_that_only_the_client_knows(job: Job) -> None:
+    path = job.write("double", 10)
+    sink = '[sink]\ntype = "kafka"\ntopic = "t"\nsettings = {"sasl.pasword" = "secret"}\n'
+    path.write_text(path.read_text().partition("[sink]")[0] + sink)
+
+    done = queue_command("run", path, "--check")
+
+    assert done.code == 2
+    assert done.err.startswith(f"error: {path}: [sink]: Kafka's client does not take its settings")
+    assert '"sasl.pasword"' in done.err
+    assert "secret" not in done.err
+
+
 def test_two_runs_do_not_share_a_folder(job: Job) -> None:
     path = job.write("slow", 2_000)
     process = job.start(path)
