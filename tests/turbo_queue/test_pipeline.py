@@ -296,6 +296,26 @@ def test_a_stop_lets_what_was_read_be_finished(
     assert outcomes[0].counts.waiting == 0
 
 
+def test_a_stop_while_the_sink_is_behind_does_nothing_twice(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    sink = pipelines.SlowSink(tmp_path / "lines")
+    settings = {"sink": sink, "batch_events": 100, "max_ready_files": 1}
+    for _ in range(3):
+        before = len(sink.lines())
+        pipeline = make(range(1_000), pipelines.twice, **settings)
+        outcomes = started(pipeline)
+        eventually(lambda before=before: len(sink.lines()) > before)  # type: ignore[misc]
+        pipeline.stop()
+        eventually(lambda outcomes=outcomes: outcomes)  # type: ignore[misc]
+        assert outcomes[0].exit_code is ExitCode.OK
+        assert not outcomes[0].has_ended
+
+    make(range(1_000), pipelines.twice, **settings).run()
+
+    assert sorted(map(int, sink.lines())) == sorted([*range(1_000), *range(1_000)])
+
+
 def test_a_stop_ends_the_wait_for_a_source_that_does_not_open(
     make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
 ) -> None:

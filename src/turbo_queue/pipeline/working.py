@@ -36,10 +36,6 @@ RETRIES_EVERY_S = 0.1
 ROOM_S = 0.2
 
 
-class _Stopped(Exception):
-    """The end is wished for, and the results cannot be put now."""
-
-
 class _Part:
     """The results and failures of some events that are settled together."""
 
@@ -125,8 +121,6 @@ class Working:
         try:
             if batch.failures or not self._handle_quickly(batch):
                 self._handle_singly(batch)
-        except _Stopped:
-            pass
         except BatchDamaged as error:
             batch.set_aside(error.reason)
         finally:
@@ -246,7 +240,11 @@ class Working:
             except QueueFull as full:
                 done += full.events_put
             if self._stopping.is_set():
-                raise _Stopped
+                # What is done is not done again by the next run, so its results do not wait for
+                # room; it is no more than a part for each worker.
+                with self._plan.outgoing.producer(is_bounded=False) as unbounded:
+                    unbounded.put_many(events[done:])
+                break
         producer.flush()
 
 
