@@ -65,8 +65,8 @@ def error_of(record: Record) -> str:
 def log_dead(dead: list[Record]) -> None:
     """Log that these are among the dead letters now."""
     logger.error(
-        "%d events are among the dead letters now; the first one, %s: %s",
-        len(dead),
+        "%s among the dead letters now; the first one, %s: %s",
+        "1 event is" if len(dead) == 1 else f"{len(dead):,} events are",
         dead[0].origin or "of unknown origin",
         error_of(dead[0]),
         extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
