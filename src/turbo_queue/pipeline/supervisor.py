@@ -76,7 +76,7 @@ class Supervisor:
         self._writer = self._group(roles.write, 1, "writer") if plan.sink.queue is None else None
 
     def start(self) -> None:
-        """Start the processes, against the flow, and wait until all can work.
+        """Start the processes, and wait until all can work.
 
         A signal ends the wait, however long a source takes to open: `run` then ends what there is.
 
@@ -84,16 +84,15 @@ class Supervisor:
             PipelineFailed: one of them cannot; the others are ended.
         """
         with ExitStack() as undo:
-            for group in self._groups(against_the_flow=True):
-                undo.callback(group.join, 0)
-                try:
+            try:
+                for group in self._groups():
+                    undo.callback(group.join, 0)
                     group.start()
+                for group in self._groups():
                     while not (self._signals.is_wanted or group.wait_until_ready(READY_S)):
                         pass
-                except WorkerFailed as error:
-                    raise PipelineFailed(f"the pipeline cannot start: {error}") from error
-                if self._signals.is_wanted:
-                    break
+            except WorkerFailed as error:
+                raise PipelineFailed(f"the pipeline cannot start: {error}") from error
             undo.pop_all()
         self._is_started = True
 
@@ -227,9 +226,8 @@ class Supervisor:
         queues = [self._plan.incoming, self._plan.retries]
         return queues if self._writer is None else [*queues, self._plan.outgoing]
 
-    def _groups(self, *, against_the_flow: bool = False) -> list[WorkerGroup]:
-        groups = [one for one in (self._reader, self._workers, self._writer) if one is not None]
-        return groups[::-1] if against_the_flow else groups
+    def _groups(self) -> list[WorkerGroup]:
+        return [one for one in (self._reader, self._workers, self._writer) if one is not None]
 
     def _group(self, role: Callable[..., None], count: int, name: str) -> WorkerGroup:
         return WorkerGroup(

@@ -32,7 +32,7 @@ UNPAUSED_REST_S = 1.0
 COMMIT_RETRY_S = 1.0
 
 #: How long closing waits for the answer to the last commit, in seconds.
-LAST_COMMIT_S = 5.0
+LAST_COMMIT_S = 2.0
 
 #: … and then for the group to let it go.
 LEAVE_S = 3.0
