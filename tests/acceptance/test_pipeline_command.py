@@ -213,6 +213,16 @@ def test_a_source_that_cannot_be_opened_is_told(job: Job) -> None:
     assert done.err.count("\n") == 2, "more was said than by the process and by the command"
 
 
+def test_stdout_that_is_closed_is_told(job: Job, processes: Processes) -> None:
+    path = job.write("double", 10)
+    path.write_text(path.read_text().replace('"out.jsonl"', '"-"'))
+
+    process = processes.run(["sh", "-c", '"$@" >&-', "sh", *QUEUE_COMMAND, "run", str(path)])
+
+    assert process.wait() == 3, process.output
+    assert "stdout is closed; name a file" in process.output
+
+
 def test_a_package_that_is_missing_is_told_with_how_to_install_it(
     job: Job, processes: Processes
 ) -> None:
@@ -253,6 +263,19 @@ def test_check_opens_source_and_sink_and_runs_nothing(job: Job) -> None:
     assert "can run" in done.out
     assert job.written == []
     assert not (job.folder / "job").exists()
+
+
+def test_check_tells_a_mistake_in_the_file_that_only_the_client_knows(job: Job) -> None:
+    path = job.write("double", 10)
+    sink = '[sink]\ntype = "kafka"\ntopic = "t"\nsettings = {"sasl.pasword" = "secret"}\n'
+    path.write_text(path.read_text().partition("[sink]")[0] + sink)
+
+    done = queue_command("run", path, "--check")
+
+    assert done.code == 2
+    assert done.err.startswith(f"error: {path}: [sink]: Kafka's client does not take its settings")
+    assert '"sasl.pasword"' in done.err
+    assert "secret" not in done.err
 
 
 def test_two_runs_do_not_share_a_folder(job: Job) -> None:

@@ -68,6 +68,17 @@ def test_a_new_group_begins_where_it_is_told_to(
         assert values(source, take(reader, len(expected))) == expected
 
 
+def test_a_group_that_is_gone_begins_with_all_that_came_since(
+    name: str, url: str, server_client: redis.Redis
+) -> None:
+    source, intake = RedisStreamSource(name, group="g", url=url, start="$"), Notebook()
+    source.open(intake).close()
+    server_client.delete(name)
+    server_client.xadd(name, {"id": 1})
+
+    assert values(source, read(source, intake, 1)) == [{"id": "1"}]
+
+
 def test_what_was_committed_is_acknowledged_and_nothing_else(
     name: str, url: str, server_client: redis.Redis
 ) -> None:

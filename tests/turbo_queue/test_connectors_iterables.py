@@ -11,7 +11,7 @@ import pytest
 from fixtures.connecting import Notebook, read
 from turbo_queue import Queue
 from turbo_queue.connectors import IterableSource, Record, fill
-from turbo_queue.errors import SettingsError
+from turbo_queue.errors import BadEvent, SettingsError
 
 
 def numbers() -> Iterator[int]:
@@ -23,6 +23,13 @@ def test_any_iterable_and_any_function_that_gives_one(events: object, queue: Que
     assert fill(queue, IterableSource(events)) == 10
 
     assert list(queue.peek()) == list(range(10))
+
+
+def test_an_event_that_the_queue_cannot_carry_ends_filling_it(queue: Queue) -> None:
+    with pytest.raises(BadEvent, match="complex"):
+        fill(queue, IterableSource([1, 2j, 3]))
+
+    assert list(queue.peek()) == [1]
 
 
 def test_records_stay_as_they_are_and_other_events_get_a_number() -> None:

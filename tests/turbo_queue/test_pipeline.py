@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import resource
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,7 @@ from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSink, QueueSource, Sink, Source
 from turbo_queue.errors import FolderFailed, PipelineFailed
 from turbo_queue.pipeline import ExitCode, Outcome, Pipeline, Record
+from turbo_queue.pipeline.positions import PositionFile
 
 Make = Callable[..., Pipeline]
 
@@ -279,6 +281,22 @@ def test_a_record_with_fields_that_make_no_sense_fails_its_event_alone(
     assert set(values(results)) == set(range(50)) - {13}
 
 
+def test_an_event_that_is_too_large_for_the_queue_is_dead_and_the_others_go_on(
+    make: Make, results: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURBO_QUEUE_MAX_EVENT_BYTES", "1000")
+    source = IterableSource([1, Record("x" * 2_000, origin="here:2"), 3])
+    pipeline = make(source)
+
+    outcome = pipeline.run()
+
+    [letter] = dead_letters(pipeline)
+    assert (letter.value[:3], letter.origin) == ("'xx", "here:2")
+    assert b"over the limit of 1,000 bytes" in letter.headers[0][1]
+    assert (outcome.exit_code, outcome.counts.dead) == (ExitCode.DEAD_LETTERS, 1)
+    assert values(results) == [1, 3]
+
+
 def test_what_the_sink_refuses_is_dead_and_the_others_are_written(
     make: Make, tmp_path: Path
 ) -> None:
@@ -416,6 +434,36 @@ def test_a_stop_comes_through_while_the_source_is_being_opened(
 
     assert not outcomes[0].has_ended
     assert multiprocessing.active_children() == []
+
+
+def test_a_stop_while_the_sink_is_behind_does_nothing_twice(
+    make: Make, tmp_path: Path, started: Callable[[Pipeline], list[Outcome]]
+) -> None:
+    sink = pipelines.SlowSink(tmp_path / "lines")
+    settings = {"sink": sink, "batch_events": 20, "max_ready_files": 1, "grace": 2.0}
+    pipeline = make(range(40), pipelines.five_times, **settings)
+    outcomes = started(pipeline)
+    eventually(sink.lines)
+
+    pipeline.stop()
+    eventually(lambda: outcomes)
+    make(range(40), pipelines.five_times, **settings).run()
+
+    assert (outcomes[0].exit_code, outcomes[0].has_ended) == (ExitCode.OK, False)
+    assert Counter(map(int, sink.lines())) == dict.fromkeys(range(40), 5)
+
+
+def test_a_damaged_position_is_none(
+    make: Make, results: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = make([1, 2])
+    pipeline.folder.mkdir(mode=0o700)
+    (pipeline.folder / "position.json").touch()  # As a loss of power leaves it.
+
+    assert PositionFile(pipeline.folder / "position.json", fsync=False).load() is None
+    assert "position.json is damaged" in caplog.text
+    assert pipeline.run().exit_code is ExitCode.OK
+    assert values(results) == [1, 2]
 
 
 def test_a_second_run_goes_on_where_the_first_was_stopped(

@@ -165,8 +165,24 @@ def test_a_type_may_be_a_class_of_ones_own(write: Write, tmp_path: Path) -> None
             "[sink]: 'queue' cannot be made: there is no codec 'jsno'",
         ),
         (
+            f"""[pipeline]\nwork = "WORK:double"\n{SOURCE}
+            [sink]\ntype = "queue"\nqueue = "q"\nmax_ready_fils = 3
+            """,
+            "[sink]: 'queue' cannot be made: there is no setting 'max_ready_fils'; there are check",
+        ),
+        (
+            f"""[pipeline]\nwork = "WORK:double"\n{SOURCE}
+            [sink]\ntype = "kafka"\ntopic = "t"\n[sink.settings]\nsasl.password = "secret"
+            """,
+            'a name with dots is in quotes, such as "sasl.password" = ...',
+        ),
+        (
             f'[pipeline]\nwork = "WORK:double"\n{SOURCE}[sink]\ntype = "WORK:limit"\n',
             "which is no class",
+        ),
+        (
+            f'[pipeline]\nwork = "WORK:double"\n{SOURCE}[sink]\ntype = "WORK:double"\nnumber = 1\n',
+            "which is no sink: it must be a subclass of turbo_queue.connectors.Sink",
         ),
     ],
 )

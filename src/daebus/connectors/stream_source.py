@@ -19,6 +19,9 @@ from turbo_queue.connectors import Intake, Reader, Record, Source
 
 log = get_logger(__name__)
 
+#: Where a group begins with the stream's first entry.
+FROM_FIRST = "0"
+
 
 class RedisStreamSource(Source):
     """The entries of a stream, each read by one reader of a group; it does not end.
@@ -34,7 +37,8 @@ class RedisStreamSource(Source):
         stream: The stream's key.
         group: The group's name; made if it is not there.
         url: The server's address, as for services.
-        start: Behind which entry a new group begins: `0` at the first one, `$` at the next one.
+        start: Behind which entry a new group begins: `0` at the first one, `$` at the next one. A
+            group that was there and is gone, with its stream or without, begins at the first one.
         field: The event is this field, as JSON; None: it is the whole entry.
         take_over: Seconds after which entries are taken over from a reader that did not
             acknowledge them.
@@ -77,8 +81,14 @@ class RedisStreamSource(Source):
         """
         link = own_link(self._url, "stream-source")
         try:
-            group = StreamGroup(link, self._stream, self._group, _consumer(intake))
-            group.create(self._start)
+            # A group that has gone since the last time took with it what it had not read: the
+            # stream was removed, or the server has lost it. So all that is there now is new.
+            before = _consumer_before(intake)
+            consumer = before or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+            group = StreamGroup(link, self._stream, self._group, consumer)
+            group.create(FROM_FIRST if before else self._start)
+            if not before:
+                intake.save({"consumer": consumer})
         except BaseException:
             link.close()
             raise
@@ -98,14 +108,12 @@ class RedisStreamSource(Source):
         return decode_payload(data.encode() if isinstance(data, str) else data)
 
 
-def _consumer(intake: Intake) -> str:
-    """This reader's name in the group: the one of the last time, so that it finds what it had."""
+def _consumer_before(intake: Intake) -> str | None:
+    """This reader's name in the group the last time, by which it finds what it had."""
     match intake.load():
         case {"consumer": str(name)}:
             return name
-    name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    intake.save({"consumer": name})
-    return name
+    return None
 
 
 class _StreamReader(Reader):

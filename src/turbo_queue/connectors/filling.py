@@ -62,10 +62,10 @@ class Filling:
         source: Where from.
         stopping: Ends it when it is set.
         position: Where a source may keep how far it was read.
+        on_refused: Takes an event that the queue cannot carry, and why, and returns once that is
+            safe elsewhere; raises the reason unless given.
         on_read: Called with the number of events that have been put; also with 0, while there are
             none.
-        on_refused: Takes an event that the queue cannot carry, and returns once it is safe
-            elsewhere.
     """
 
     def __init__(

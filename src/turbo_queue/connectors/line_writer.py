@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -107,8 +108,10 @@ def opened_stdout(encode: Callable[[object], bytes], stopping: threading.Event) 
     """A writer to stdout.
 
     Raises:
-        OSError: stdout is closed.
+        SinkFailed: stdout is closed.
     """
+    if sys.__stdout__ is None:  # The descriptor is another file's by now.
+        raise SinkFailed("stdout is closed; name a file")
     descriptor = os.dup(1)
     return LineWriter(descriptor, _Pipe(descriptor, stopping), encode, _as_they_are)
 

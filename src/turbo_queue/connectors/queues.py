@@ -14,6 +14,7 @@ from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, SinkFailed
 from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
 from turbo_queue.records import Record
+from turbo_queue.settings import QueueSettings
 
 #: How soon a wait for room sees that the end is wished for, in seconds.
 _LOOK_S = 0.1
@@ -91,6 +92,7 @@ class QueueSink(Sink):
 
 def _queue(queue: Queue | str | PathLike[str], settings: dict[str, Any]) -> Queue:
     if not isinstance(queue, Queue):
+        QueueSettings.of(**settings)  # Tells a misspelt name as an error of settings.
         return Queue(queue, **settings)
     if settings:
         raise TypeError(f"the queue has its settings already; leave out {', '.join(settings)}")

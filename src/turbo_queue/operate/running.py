@@ -152,6 +152,8 @@ def _check(file: Path, arguments: dict[str, Any]) -> None:
     for what, try_it in (("source", open_source), ("sink", open_sink)):
         try:
             try_it(arguments[what])
+        except SettingsError as error:
+            _end_with(ExitCode.USAGE, f"{file}: [{what}]: {error}")
         except Exception as error:  # noqa: BLE001 - it may be anybody's connector
             _end_with(
                 ExitCode.UNREACHABLE, f"the {what} cannot be opened: {output.described(error)}"

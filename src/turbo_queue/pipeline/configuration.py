@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import SettingsError
 from turbo_queue.pipeline.naming import SINKS, SOURCES, connector, did_you_mean, found, look_in
 from turbo_queue.pipeline.tables import arguments_for
@@ -91,9 +92,16 @@ def _made(what: str, table: dict[str, Any], group: str, folder: Path) -> Any:
             raise SettingsError(f"type is {type_name!r}, which is no class")
         arguments = arguments_for(kind, table, folder=folder)
         try:
-            return kind(**arguments)
+            thing = kind(**arguments)
         except Exception as error:
             raise SettingsError(f"{type_name!r} cannot be made: {error}") from error
+        kinds = {"source": Source, "sink": Sink}
+        if not isinstance(thing, kinds[what]):
+            raise SettingsError(
+                f"type is {type_name!r}, which is no {what}: it must be a subclass of "
+                f"turbo_queue.connectors.{kinds[what].__name__}"
+            )
+        return thing
 
 
 def _check_work(work: Any, folder: Path) -> None:

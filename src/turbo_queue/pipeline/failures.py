@@ -13,6 +13,9 @@ _PREFIX = "turbo-queue-"
 ERROR, ATTEMPTS, FAILED_AT = f"{_PREFIX}error", f"{_PREFIX}attempts", f"{_PREFIX}failed-at"
 _IS_RESULT = f"{_PREFIX}is-result"
 
+#: How much is kept of a value that no queue can carry, in characters.
+_MOST_TEXT = 200
+
 #: How much of an error's text is kept, in characters.
 _MOST_ERROR = 1_000
 
@@ -59,24 +62,13 @@ def is_result(record: Record) -> bool:
 
 
 def as_text(record: Record) -> Record:
-    """What can be kept of a record that no queue can carry: its value as Python shows it.
+    """What can be kept of a record that no queue can carry: how Python shows its value, cut.
 
     Example:
         >>> as_text(Record({1j}, origin="here"))
         Record(value='{1j}', key=None, headers=(), timestamp_ms=None, origin='here')
     """
-    return Record(repr(record.value), origin=record.origin)
-
-
-def log_dead(dead: list[Record]) -> None:
-    """Log that these are among the dead letters, with the reason of the first one."""
-    logger.error(
-        "%d events are among the dead letters now; the first one, %s: %s",
-        len(dead),
-        dead[0].origin or "of unknown origin",
-        error_of(dead[0]),
-        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
-    )
+    return Record(repr(record.value)[:_MOST_TEXT], origin=record.origin)
 
 
 def attempts_of(record: Record) -> int:
@@ -98,6 +90,17 @@ def error_of(record: Record) -> str:
         'no'
     """
     return _header(record, ERROR)
+
+
+def log_dead(dead: list[Record]) -> None:
+    """Log that these are among the dead letters now."""
+    logger.error(
+        "%s among the dead letters now; the first one, %s: %s",
+        "1 event is" if len(dead) == 1 else f"{len(dead):,} events are",
+        dead[0].origin or "of unknown origin",
+        error_of(dead[0]),
+        extra={"event": "event.dead", "origin": dead[0].origin, "events": len(dead)},
+    )
 
 
 def _header(record: Record, wanted: str) -> str:

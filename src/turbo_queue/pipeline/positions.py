@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from turbo_queue.errors import PipelineFailed, reporting
+from turbo_queue.errors import reporting
 from turbo_queue.files import write_all
+
+logger = logging.getLogger(__name__)
 
 _NEW = ".new"
 
@@ -26,22 +29,23 @@ class PositionFile:
         self._fsync = fsync
 
     def load(self) -> Any:
-        """The position that was saved last; None if there is none.
+        """The position that was saved last; None if there is none, or it is damaged.
 
         Raises:
             FolderFailed: it cannot be read.
-            PipelineFailed: the file holds something else.
         """
         with reporting("reading the position", self._path):
             try:
                 return json.loads(self._path.read_bytes())
             except FileNotFoundError:
                 return None
-            except ValueError as error:
-                raise PipelineFailed(
-                    f"{str(self._path)!r} does not hold a position: {error}. Remove it to read "
-                    f"the source from its start."
-                ) from error
+            except ValueError:
+                logger.warning(
+                    "beginning at the start of the source: %s is damaged",
+                    self._path,
+                    extra={"event": "pipeline.position_damaged"},
+                )
+                return None
 
     def save(self, position: Any) -> None:
         """Keep this one; after a kill at any moment there is the old one or the new one.

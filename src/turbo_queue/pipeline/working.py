@@ -49,10 +49,6 @@ RETRIES_EVERY_S = 0.1
 ROOM_S = 0.2
 
 
-class _Stopped(Exception):
-    """The end is wished for, and the results cannot be put now."""
-
-
 class _Part:
     """The results and failures of some events that are settled together."""
 
@@ -141,8 +137,6 @@ class Working:
         try:
             if batch.failures or not self._handle_quickly(batch):
                 self._handle_singly(batch)
-        except _Stopped:
-            pass
         except BatchDamaged as error:
             batch.set_aside(error.reason)
         finally:
@@ -272,14 +266,21 @@ class Working:
                 producer.flush()
             except QueueFull as full:
                 events = events[full.events_put :]
+                if self._stopping.is_set():
+                    # What is done is not done again by the next run, so its results do not wait
+                    # for room; they are no more than those of a part for each worker.
+                    with self._plan.outgoing.producer(is_bounded=False) as unbounded:
+                        unbounded.put_many(events)
+                    events = []
+                continue
             except FolderFailed as error:  # Doing the work again would put other results twice.
+                if self._stopping.is_set():
+                    raise
                 events = events[error.events_put :]
                 self._pauses.note(error, "the queues cannot be used", logger)
                 self._pauses.wait()
             else:
                 return
-            if self._stopping.is_set():
-                raise _Stopped
 
 
 def _records(batch: Batch) -> Iterator[Record]:

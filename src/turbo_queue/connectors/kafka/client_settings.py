@@ -121,9 +121,22 @@ def _checked(given: Mapping[str, Any], rules: dict[str, tuple[_Check, str]]) -> 
     for name, value in given.items():
         if not isinstance(name, str):
             raise SettingsError(f"a setting of Kafka is named {name!r}; names are str")
+        if isinstance(value, Mapping):
+            raise SettingsError(
+                f"{name!r} is a table; in TOML a name with dots is in quotes, such as "
+                f'"{_dotted(name, value)}" = ...'
+            )
         real = _ALIASES.get(name, name)
         is_allowed, reason = rules.get(real, (None, ""))
         if is_allowed is not None and not is_allowed(value):
             raise SettingsError(f"{name!r} cannot be set to {value!r}: {reason}")
         checked[real] = value
     return checked
+
+
+def _dotted(name: str, value: Any) -> str:
+    """The name that a table within tables stands for."""
+    while isinstance(value, Mapping) and value:
+        part, value = next(iter(value.items()))
+        name = f"{name}.{part}"
+    return name
