@@ -262,6 +262,18 @@ def test_pickled_events_are_tried_again_as_what_they_are(
     assert outcome.counts.retried == 1
 
 
+def test_dead_letters_that_are_pickles_are_tried_again_as_what_they_are(
+    make: Make, tmp_path: Path, results: Queue
+) -> None:
+    queue = closed_queue(tmp_path, "pickle", Path("some") / "path")
+    pipeline = make(QueueSource(queue), pipelines.NameOnSecondTry(tmp_path), attempts=1)
+    pipeline.run()
+
+    pipeline.retry_dead()
+
+    assert values(results) == ["path"]
+
+
 def closed_queue(folder: Path, codec: str, event: Any) -> Queue:
     queue = Queue(folder / "source", codec=codec)
     with queue.producer() as producer:

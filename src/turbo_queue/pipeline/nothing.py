@@ -16,7 +16,7 @@ class Nothing(Source):
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.instead_of = source
 
     def open(self, intake: Intake) -> Reader:  # noqa: ARG002 - there is nothing to take in
         """See `Source`."""
@@ -24,7 +24,7 @@ class Nothing(Source):
 
     def decode(self, value: Any) -> Any:
         """See `Source`."""
-        return self._source.decode(value)
+        return self.instead_of.decode(value)
 
 
 class _NothingReader(Reader):

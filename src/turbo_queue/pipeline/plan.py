@@ -11,6 +11,7 @@ from typing import Any
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import SettingsError
 from turbo_queue.pipeline.naming import found
+from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.queue import Queue
 
 #: What a pipeline does with its events: a function, a class of callables, or `module:name`.
@@ -101,7 +102,8 @@ class Plan:
     @property
     def _codec_of_failed(self) -> str:
         """Objects that came as pickles must come back as what they were."""
-        queue = self.source.queue
+        source = self.source.instead_of if isinstance(self.source, Nothing) else self.source
+        queue = source.queue
         return "pickle" if queue is not None and queue.settings.codec == "pickle" else "record"
 
     def _queue(self, name: str, codec: str = "record") -> Queue:
