@@ -35,7 +35,7 @@ COMMIT_RETRY_S = 1.0
 LAST_COMMIT_S = 2.0
 
 #: … and then for the group to let it go.
-LEAVE_S = 3.0
+LEAVE_S = 1.5
 
 
 #: While the group shares its partitions anew, no commit is taken.
