@@ -51,7 +51,7 @@ class Pipeline:
         records: The work takes `Record`s, with key, headers and timestamp; it may give such, too.
         attempts: So often an event is tried before it goes to the dead letters; 3.
         retry_pause: Seconds until a failed event is tried again; 1.
-        batch_events: So many events are one batch; 1,000. Slow work wants small ones.
+        batch_events: So many events are one batch; 2,000. Slow work wants small ones.
         max_batch_age: Seconds after which events go on, however few they are; 1.
         max_ready_files: So many batches may wait before each step; 64.
         fsync: Make what was committed survive a loss of power, too.
@@ -84,7 +84,7 @@ class Pipeline:
         records: bool = False,
         attempts: int = 3,
         retry_pause: float = 1.0,
-        batch_events: int = 1_000,
+        batch_events: int = 2_000,
         max_batch_age: float = 1.0,
         max_ready_files: int = 64,
         fsync: bool = False,
