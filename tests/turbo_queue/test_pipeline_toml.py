@@ -198,6 +198,18 @@ def test_a_file_that_makes_no_sense_is_told_where_and_why(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("setting", ['settings = "hidden"', 'url = ["redis://me:hidden@here"]'])
+def test_what_may_be_a_password_is_not_told(write: Write, setting: str) -> None:
+    kind = "kafka" if setting.startswith("settings") else "redis-stream"
+    keys = 'topics = "t"' if kind == "kafka" else 'stream = "s"'
+    source = f'[source]\ntype = "{kind}"\ngroup = "g"\n{keys}\n{setting}\n'
+
+    said = said_of(write(f'[pipeline]\nwork = "WORK:double"\n{source}{SINK}'))
+
+    assert "must be" in said
+    assert "hidden" not in said
+
+
 def test_a_missing_module_is_told_with_the_file_that_was_looked_for(
     write: Write, tmp_path: Path
 ) -> None:

@@ -16,6 +16,9 @@ from turbo_queue.pipeline.naming import did_you_mean
 #: Names stdin or stdout where a path is expected, as is usual.
 STANDARD_STREAM = "-"
 
+#: Arguments that may hold a password, and so are not shown.
+_SECRETIVE = {"settings", "url"}
+
 _PLAIN_NAMES: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -82,7 +85,8 @@ def _fitted(name: str, value: Any, hint: Any, folder: Path) -> Any:
     if not _fits(value, hint) and isinstance(value, str):
         value = _meant(value)  # What comes from the environment is always text.
     if not _fits(value, hint):
-        raise SettingsError(f"{name} is {value!r}; it must be {_described(hint)}")
+        found = name if name in _SECRETIVE else f"{name} is {value!r}; it"
+        raise SettingsError(f"{found} must be {_described(hint)}")
     if isinstance(value, str) and _is_path(hint) and value != STANDARD_STREAM:
         return folder / value
     if isinstance(value, list) and (items := _items_of(hint)) is not None:
