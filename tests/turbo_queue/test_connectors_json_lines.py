@@ -49,6 +49,15 @@ def test_each_line_knows_where_it_came_from(tmp_path: Path, intake: Notebook) ->
     ]
 
 
+def test_a_mark_of_utf_8_at_the_beginning_is_left_out(tmp_path: Path, intake: Notebook) -> None:
+    (tmp_path / "lines").write_bytes("1\r\n2\r\n".encode("utf-8-sig"))
+    source = JsonLinesSource(tmp_path / "lines")
+
+    values = [source.decode(record.value) for record in read(source, intake)]
+
+    assert values == [1, 2]
+
+
 def test_a_bad_line_fails_alone(tmp_path: Path, intake: Notebook) -> None:
     path = tmp_path / "orders.jsonl"
     path.write_bytes(b"1\nno json\n3\n")

@@ -9,6 +9,7 @@ import select
 import stat
 import sys
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
@@ -175,6 +176,8 @@ class _LineFile:
         lines, self._lines = self._lines[:most], self._lines[most:]
         first = self._number + 1
         self._count(lines)
+        if first == 1:  # Windows programs begin a file of UTF-8 with a mark.
+            lines[0] = lines[0].removeprefix(BOM_UTF8)
         return [
             Record(line, origin=f"{self._name}:{number}")
             for number, line in enumerate(lines, first)
