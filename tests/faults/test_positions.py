@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.disks import fill, small_disk
-from turbo_queue.errors import FolderFailed, PipelineFailed
+from turbo_queue.errors import FolderFailed
 from turbo_queue.pipeline.positions import PositionFile
 
 
@@ -25,10 +25,3 @@ def test_a_position_that_the_disk_has_no_room_for_leaves_the_old_one(tmp_path: P
 
         assert failure.value.errno == errno.ENOSPC
         assert position.load() == "old"
-
-
-def test_a_torn_position_is_told_with_its_file(tmp_path: Path) -> None:
-    (tmp_path / "position.json").write_bytes(b"")
-
-    with pytest.raises(PipelineFailed, match=r"position\.json.* does not hold a position"):
-        PositionFile(tmp_path / "position.json", fsync=False).load()

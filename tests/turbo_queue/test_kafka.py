@@ -402,7 +402,7 @@ def test_a_broker_that_does_not_answer_is_told_within_seconds(
         ({"enable.auto.offset.store": True}, "only once its event is on disk"),
         ({"group.id": "other"}, "give it as group="),
         ({"bootstrap.servers": "other:9092"}, "give it as bootstrap_servers="),
-        ({"default.topic.config": {}}, "settings of their own"),
+        ({"default.topic.config": "acks=1"}, "settings of their own"),
     ],
 )
 def test_settings_that_would_lose_events_are_refused_by_a_source(
