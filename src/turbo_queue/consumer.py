@@ -84,7 +84,7 @@ class Consumer:
             rest = 0.0 if not block else None if until is None else max(until - monotonic(), 0.0)
             cursor = self._get_cursor(rest)
             if cursor is None:
-                if self._folder.is_closed() and self._has_ended():
+                if self._folder.is_closed() and self.has_ended:
                     raise QueueClosed(
                         f"the queue in {str(self._folder.path)!r} is closed and empty"
                     )
@@ -166,7 +166,7 @@ class Consumer:
                 batch = self._claim_next(now)
             if batch is not None:
                 return batch
-            if self._has_ended():
+            if self.has_ended:
                 self._ready.ring()  # Whoever else waits here is to see it, too.
                 return None
             rest = RECOVERY_EVERY_S if until is None else min(until - now, RECOVERY_EVERY_S)
@@ -181,7 +181,20 @@ class Consumer:
         Raises:
             FolderFailed: the folder cannot be read.
         """
-        return self._has_ended()
+        is_closed = self._folder.is_closed()
+        if not (self._stop_when_empty or is_closed):
+            return False
+        with self._lock:
+            recovered = recover(self._folder, self._format, self._settings.max_failures)
+            mine = {batch.name for batch in self._batches}
+        if recovered or self._folder.count(State.READY):
+            return False
+        if self._stop_when_empty:
+            return True
+        # The batches of others may come back, if those die. Two looks, because a listing may miss
+        # a batch that is renamed meanwhile.
+        states = (State.READY, State.CHOSEN, State.LOADING)
+        return not any(set(self._folder.names(*states)) - mine for _ in range(2))
 
     def close(self) -> None:
         """Give back what was not finished, and free what the consumer holds. May be called again.
@@ -382,23 +395,6 @@ class Consumer:
             return
         if recovered:
             self._ready.ring()
-
-    def _has_ended(self) -> bool:
-        """Whether nothing is ready, and nothing is to be waited for."""
-        is_closed = self._folder.is_closed()
-        if not (self._stop_when_empty or is_closed):
-            return False
-        with self._lock:
-            recovered = recover(self._folder, self._format, self._settings.max_failures)
-            mine = {batch.name for batch in self._batches}
-        if recovered or self._folder.count(State.READY):
-            return False
-        if self._stop_when_empty:
-            return True
-        # The batches of others may come back, if those die. Two looks, because a listing may miss
-        # a batch that is renamed meanwhile.
-        states = (State.READY, State.CHOSEN, State.LOADING)
-        return not any(set(self._folder.names(*states)) - mine for _ in range(2))
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -34,3 +34,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def replace(self, **changes: Any) -> Record:
         """The same record with other fields."""
         return msgspec.structs.replace(self, **changes)
+
+
+def events_for(codec: str, records: list[Record]) -> list[Any]:
+    """Records as the events of a queue: as they are if its codec carries them, else their values.
+
+    Example:
+        >>> events_for("json", [Record("a", key=b"1")])
+        ['a']
+    """
+    return records if codec == "record" else [record.value for record in records]

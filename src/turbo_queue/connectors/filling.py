@@ -13,7 +13,7 @@ from turbo_queue.connectors.pauses import Pauses
 from turbo_queue.errors import BadEvent
 from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
-from turbo_queue.records import Record
+from turbo_queue.records import Record, events_for
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,6 @@ class Filling:
         self._source = source
         self._on_read = on_read
         self._on_refused = on_refused
-        self._takes_records = queue.settings.codec == "record"
         self._batch_events = queue.settings.max_events_per_file
         self._batch_age_s = queue.settings.max_batch_age
         self._unflushed = 0
@@ -168,9 +167,8 @@ class Filling:
     def _put(self, records: list[Record]) -> None:
         rest = records
         while rest:
-            events = rest if self._takes_records else [record.value for record in rest]
             try:
-                self._producer.put_many(events)
+                self._producer.put_many(events_for(self._queue.settings.codec, rest))
                 break
             except BadEvent as error:
                 self._on_refused(rest[error.events_put], error)

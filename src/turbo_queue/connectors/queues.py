@@ -11,9 +11,8 @@ from turbo_queue.batch import Batch
 from turbo_queue.connectors.interface import Intake, Reader, Refused, Sink, Source, Writer
 from turbo_queue.consumer import Consumer
 from turbo_queue.errors import BadEvent, BatchDamaged, QueueFull, SinkFailed
-from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
-from turbo_queue.records import Record
+from turbo_queue.records import Record, events_for
 from turbo_queue.settings import QueueSettings
 
 #: How soon a wait for room sees that the end is wished for, in seconds.
@@ -86,8 +85,7 @@ class QueueSink(Sink):
             FolderRefused: the folder is not safe to use.
             FolderFailed: it cannot be made.
         """
-        takes_records = self.queue.settings.codec == "record"
-        return _QueueWriter(self.queue.producer(), stopping, takes_records=takes_records)
+        return _QueueWriter(self.queue, stopping)
 
 
 def _queue(queue: Queue | str | PathLike[str], settings: dict[str, Any]) -> Queue:
@@ -152,20 +150,17 @@ class _QueueReader(Reader):
 class _QueueWriter(Writer):
     """Puts what it is given, and waits where there is no room."""
 
-    def __init__(
-        self, producer: Producer, stopping: threading.Event, *, takes_records: bool
-    ) -> None:
-        self._producer = producer
+    def __init__(self, queue: Queue, stopping: threading.Event) -> None:
+        self._producer = queue.producer()
+        self._codec = queue.settings.codec
         self._stopping = stopping
-        self._takes_records = takes_records
         self._refused: list[Refused] = []
 
     def write(self, records: list[Record]) -> None:
         """See `Writer`."""
         while records:
-            events = records if self._takes_records else [record.value for record in records]
             try:
-                self._producer.put_many(events, timeout=_LOOK_S)
+                self._producer.put_many(events_for(self._codec, records), timeout=_LOOK_S)
                 records = []
             except BadEvent as error:
                 self._refused.append(Refused(records[error.events_put], str(error)))

@@ -25,6 +25,7 @@ from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan, Work, load_work
 from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.supervisor import Supervisor
+from turbo_queue.records import events_for
 from turbo_queue.safe_folders import make_private
 from turbo_queue.signals import StopSignals
 
@@ -225,7 +226,7 @@ class Pipeline:
     def _revive(self) -> None:
         """Put the dead letters back: results among the results, the others to be tried again."""
         plan = self._plan
-        takes_records = plan.outgoing.settings.codec == "record"
+        codec = plan.outgoing.settings.codec
         with (
             plan.dead.consumer(stop_when_empty=True) as dead,
             plan.retries.producer(is_bounded=False) as retries,
@@ -236,7 +237,7 @@ class Pipeline:
                     for letter in batch:
                         record = unmarked(letter)
                         if is_result(letter):
-                            results.put(record if takes_records else record.value)
+                            results.put_many(events_for(codec, [record]))
                         else:
                             retries.put(record)
                     retries.flush()

@@ -150,7 +150,6 @@ class Supervisor:
         with self._lock:
             told = self._told
             told.read += more.read
-            told.handled += more.handled
             told.written += more.written
             told.retried += more.retried
             told.dead += more.dead

@@ -16,7 +16,8 @@ class Told(msgspec.Struct, array_like=True):
 
     Args:
         read: Events that were read from the source.
-        handled: Events that the work is done with, or will not be tried again.
+        handled: Events that the work is done with, or will not be tried again. Nobody adds them up;
+            that a worker tells them shows that it has worked, so that it is replaced at once.
         written: Events that are safe in the sink.
         retried: Tries that failed and will be repeated.
         dead: Events that went to the dead letters.

@@ -35,7 +35,7 @@ from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.results import results_of_list, step
 from turbo_queue.pipeline.tally import Tally
 from turbo_queue.producer import Producer
-from turbo_queue.records import Record
+from turbo_queue.records import Record, events_for
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,6 @@ class Working:
         self._tally = tally
         self._pauses = Pauses(stopping)
         self._encode = plan.sink.encode
-        self._takes_records = plan.outgoing.settings.codec == "record"
         self._look_at = 0.0
 
     def run(self, on_open: Callable[[], object] = lambda: None) -> None:
@@ -238,8 +237,7 @@ class Working:
     def _settle(self, batch: Batch, part: _Part) -> None:
         """Make results and failures safe, then finish the events that they came from."""
         results = part.results
-        events = results if self._takes_records else [record.value for record in results]
-        self._put(self._outgoing, events)
+        self._put(self._outgoing, events_for(self._plan.outgoing.settings.codec, results))
         self._put(self._to_retry, part.to_retry)
         if part.dead:
             self._put(self._dead, part.dead)
