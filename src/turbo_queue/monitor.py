@@ -127,15 +127,6 @@ class Monitor:
             return False
 
 
-def stats(folder: Folder) -> QueueStats:
-    """What is in a queue now.
-
-    Raises:
-        FolderFailed: the folder cannot be read.
-    """
-    return Monitor(folder).look()
-
-
 def _files_in_bad(folder: Folder) -> int:
     try:
         return sum(not name.endswith(".reason.txt") for name in os.listdir(folder.bad))  # noqa: PTH208
