@@ -1,23 +1,20 @@
 """The live events of all open pages: one look each second for all of them, while there is one.
 
-Belongs to the event loop. Looking blocks, so it happens in a thread that the feed owns.
+Belongs to the event loop; looking blocks, so it happens in a thread (see `looking`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 
-from daebus.logs import get_logger
 from daebus.operate.dashboard.history import History, Point
 from daebus.operate.fleet import Fleet
-
-log = get_logger(__name__)
+from daebus.operate.fleet_watch import FleetWatch
+from daebus.operate.looking import Looker
 
 #: Seconds from one look to the next.
 EVERY_S = 1.0
@@ -30,57 +27,65 @@ class Feed:
     """What happens, as Server-Sent Events (HTML Living Standard, section 9.2).
 
     Args:
-        look: gives what there is now; may block.
+        watch: looks around; closed at the end.
         about: what a page is told first.
     """
 
-    def __init__(self, look: Callable[[], Fleet], about: dict[str, Any]) -> None:
-        self._look = look
+    def __init__(self, watch: FleetWatch, about: dict[str, Any]) -> None:
+        self._looker = Looker(watch, EVERY_S, self._on_look)
+        self._looker.is_paused = True
         self._about = about
+        self._loop = asyncio.get_running_loop()
         self._history = History()
+        self._fleet: Fleet | None = None
         self._latest = b""
-        self._number = 0
+        self._changed = asyncio.Event()
         self._pages = 0
-        self._is_wanted = asyncio.Event()
-        self._changed = asyncio.Condition()
 
-    async def run(self) -> None:
-        """Look each second while a page is open; until it is cancelled."""
-        with ThreadPoolExecutor(1, "daebus-fleet") as thread:
-            while True:
-                await self._is_wanted.wait()
-                next_at = monotonic() + EVERY_S
-                await self._take(thread)
-                await asyncio.sleep(max(next_at - monotonic(), 0))
+    def start(self) -> None:
+        """Begin to look, as soon as somebody watches."""
+        self._looker.start()
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def stop(self) -> None:
+        """End it."""
+        await asyncio.to_thread(self._looker.stop)
+
+    async def events(self) -> AsyncGenerator[bytes]:
         """The events for one page: `hello` once, then `fleet` again and again.
 
         A page that is slow misses some; it always gets the newest.
         """
         self._pages += 1
-        self._is_wanted.set()
+        self._looker.is_paused = False
         try:
             hello = {**self._about, "points": self._history.points()}
             yield b"retry: %d\n" % RETRY_MS + _event("hello", hello)
             while True:
-                number = self._number
-                async with self._changed:
-                    await self._changed.wait_for(lambda: self._number != number)  # noqa: B023
+                await self._changed.wait()
                 yield self._latest
         finally:
             self._pages -= 1
-            if self._pages == 0:
-                self._is_wanted.clear()
+            self._looker.is_paused = self._pages == 0
 
-    async def _take(self, thread: ThreadPoolExecutor) -> None:
-        fleet = await asyncio.get_running_loop().run_in_executor(thread, self._look)
+    def has_queue(self, path: str) -> bool:
+        """Whether a queue with this path was there at the last look."""
+        queues = [] if self._fleet is None else self._fleet.queues
+        return any(queue.path == path for queue in queues)
+
+    def _on_look(self, fleet: Fleet) -> None:
+        """Called in the thread that looks."""
+        try:
+            self._loop.call_soon_threadsafe(self._take, fleet)
+        except RuntimeError:
+            pass  # The loop has ended meanwhile.
+
+    def _take(self, fleet: Fleet) -> None:
+        self._fleet = fleet
         point = Point.of(fleet)
         self._history.add(point)
-        async with self._changed:
-            self._latest = _event("fleet", {"fleet": fleet, "point": point})
-            self._number += 1
-            self._changed.notify_all()
+        self._latest = _event("fleet", {"fleet": fleet, "point": point})
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 def _event(kind: str, value: Any) -> bytes:

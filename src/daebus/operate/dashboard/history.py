@@ -1,4 +1,4 @@
-"""What the charts show: the figures of the last minutes, for a page that was opened just now. Pure."""
+"""What the charts of a page show that was opened just now: figures of the last minutes. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from daebus.operate.fleet import Fleet
+from daebus.operate.fleet import Fleet, PipelineView, QueueView
 
 #: How many points are kept; there is one each second.
 MOST_POINTS = 600
@@ -32,11 +32,14 @@ class Point(msgspec.Struct):
     def of(cls, fleet: Fleet) -> Point:
         """Those of one look; none of services while their server is away."""
         services = [] if fleet.trouble else fleet.services
+        places: list[QueueView | PipelineView] = [*fleet.queues, *fleet.pipelines]
         return cls(
             fleet.at,
-            [(one.service, one.requests_per_s, one.errors_per_s, one.p50_ms, one.p99_ms)
-             for one in services],
-            [(one.path, one.in_per_s, one.out_per_s) for one in [*fleet.queues, *fleet.pipelines]],
+            [
+                (one.service, one.requests_per_s, one.errors_per_s, one.p50_ms, one.p99_ms)
+                for one in services
+            ],
+            [(one.path, one.in_per_s, one.out_per_s) for one in places],
         )
 
     @property

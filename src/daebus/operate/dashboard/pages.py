@@ -1,4 +1,4 @@
-"""The pages of the dashboard: the one that everything happens in, and the one that asks for a token."""
+"""The pages: the one that everything happens in, and the one that asks for a token."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _TOKEN_PAGE = f"""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>A token is needed · daebus</title>
+<title>TITLE · daebus</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>A token is needed</h1>
+<h1>TITLE</h1>
 <p><code>daebus dashboard</code> printed an address with a token when it was started.
 Open that address, or give the token here.</p>
 <form method="get" action="/">
@@ -49,13 +49,16 @@ _TOKEN_PAGE_POLICY = (
 )
 
 
-def dashboard_page(_request: Request) -> Response:
+async def dashboard_page(_request: Request) -> Response:
     """The page that everything happens in."""
     return FileResponse(STATIC / "index.html")
 
 
-def token_page() -> Response:
+def token_page(*, is_wrong: bool) -> Response:
     """What is shown to who knows no token, or a wrong one."""
+    title = "This token is not the right one" if is_wrong else "A token is needed"
     return HTMLResponse(
-        _TOKEN_PAGE, 401, headers={"Content-Security-Policy": _TOKEN_PAGE_POLICY}
+        _TOKEN_PAGE.replace("TITLE", title),
+        401,
+        headers={"Content-Security-Policy": _TOKEN_PAGE_POLICY},
     )

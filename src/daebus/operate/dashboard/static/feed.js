@@ -21,7 +21,7 @@ export function listen(on) {
 
 async function check(on) {
   try {
-    const response = await fetch("/api/about");
+    const response = await fetch("/", { method: "HEAD" });
     if (response.status === 401) {
       on.refused();
       return;

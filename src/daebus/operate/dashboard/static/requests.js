@@ -56,5 +56,5 @@ async function result(response) {
   } catch {
     told = {};
   }
-  throw new Refused(told.code ?? `http_${response.status}`, told.error ?? text);
+  throw new Refused(told.code ?? `http_${response.status}`, told.detail ?? told.title ?? text);
 }
