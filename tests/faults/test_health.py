@@ -88,6 +88,27 @@ def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: St
         eventually(lambda: app.health().is_ready)
 
 
+def test_a_service_whose_event_loop_is_blocked_is_neither_ready_nor_alive(start: Start) -> None:
+    app = Daebus("app", max_stall=0.5)
+
+    with Gate() as gate:
+
+        @app.action("block")
+        async def block() -> bool:
+            return gate.pass_through()
+
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("block")]
+        eventually(gate.is_waited_for)
+        calls.append(caller.submit("block"))
+
+        eventually(lambda: not app.health().is_live)
+
+        gate.open()
+        assert all(call.result(10) for call in calls)
+
+
 def test_slow_handlers_with_nothing_waiting_are_no_trouble(start: Start) -> None:
     app = Daebus("app", max_workers=2, max_stall=0.1)
 
