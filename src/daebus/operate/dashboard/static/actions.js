@@ -86,7 +86,7 @@ function actionItem({ name }, choose) {
     el("bdi", {}, name), figures));
   return {
     node,
-    show: (seen) => write(figures, seen.handled === undefined ? ""
-      : `${rate(seen.requests_per_s)}/s · p99 ${milliseconds(seen.p99_ms)}`),
+    show: (seen) => write(figures, seen.requests_per_s > 0
+      ? `${rate(seen.requests_per_s)}/s · p99 ${milliseconds(seen.p99_ms)}` : "idle"),
   };
 }

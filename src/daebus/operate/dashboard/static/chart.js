@@ -7,17 +7,16 @@ const LEFT = 52;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
-// The shortest and the longest time that is shown, in seconds.
-const SHORTEST = 60;
-const LONGEST = 600;
+// The times that may be shown, in seconds: the shortest that has all points.
+const SPANS = [60, 120, 240, 600];
 // Two points that are farther apart than this have nothing between them.
 const GAP = 5;
 
-/** The smallest of 1, 2, 5 × 10ⁿ that a scale of this height may end with. */
+/** The smallest round number that a scale of this height may end with. */
 export function roundUp(value) {
   if (!(value > 0)) return 1;
   const size = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].find((factor) => factor * size >= value * 0.9999) * size;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((factor) => factor * size >= value * 0.9999) * size;
 }
 
 /** The parts of a line, as an SVG path; a null value or a gap in time begins a new part. */
@@ -41,8 +40,8 @@ export function pathOf(points, x, y) {
 /**
  * Make a chart.
  *
- * `show(lines, now)` draws lines: `{name, points: [[seconds, value], …]}`, all of one unit; `text`
- * turns a value into words.
+ * `show(lines, now)` draws lines: `{name, points: [[seconds, value], …], isBad}`, all of one unit;
+ * `text` turns a value into words.
  */
 export function chart(title, text) {
   const grid = svg("g", { class: "grid" });
@@ -62,7 +61,7 @@ export function chart(title, text) {
     drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     drawing.setAttribute("width", width);
     const oldest = Math.min(now, ...lines.map((line) => line.points[0]?.[0] ?? now));
-    const span = Math.min(Math.max(now - oldest, SHORTEST), LONGEST);
+    const span = SPANS.find((seconds) => seconds >= now - oldest) ?? SPANS.at(-1);
     const from = now - span;
     const seen = lines.map((line) => line.points.filter(([at]) => at >= from));
     const most = roundUp(Math.max(0, ...seen.flat().map(([, value]) => value ?? 0)));
@@ -71,7 +70,8 @@ export function chart(title, text) {
     Object.assign(drawn, { seen, from, span, x, width });
     grid.replaceChildren(...gridOf(width, most, span, y));
     paths.replaceChildren(
-      ...seen.map((points, number) => svg("path", { class: `line c${number}`, d: pathOf(points, x, y) })),
+      ...seen.map((points, number) =>
+        svg("path", { class: `line ${colourOf(lines[number], number)}`, d: pathOf(points, x, y) })),
     );
     drawing.setAttribute("aria-label", `${title}. ${lines.map((line) => latest(line)).join("; ")}`);
   }
@@ -110,7 +110,8 @@ export function chart(title, text) {
     tip.replaceChildren(
       el("div", { class: "dim" }, `${Math.round(now - moment)} s ago`),
       ...near.map((found, number) =>
-        el("div", {}, el("i", { class: `dot c${number}` }), el("bdi", {}, lines[number].name), " ",
+        el("div", {}, el("i", { class: `dot ${colourOf(lines[number], number)}` }),
+          el("bdi", {}, lines[number].name), " ",
           el("b", {}, found && found[1] !== null ? text(found[1]) : "–"))),
     );
     tip.hidden = false;
@@ -134,7 +135,8 @@ export function chart(title, text) {
       while (legend.children.length > lines.length) legend.lastChild.remove();
       lines.forEach((line, number) => {
         const item = legend.children[number]
-          ?? legend.appendChild(el("li", {}, el("i", { class: `dot c${number}` }), el("bdi")));
+          ?? legend.appendChild(el("li", {}, el("i"), el("bdi")));
+        item.firstChild.className = `dot ${colourOf(line, number)}`;
         write(item.lastChild, line.name);
       });
       draw();
@@ -156,6 +158,8 @@ export function sparkline() {
     },
   };
 }
+
+const colourOf = (line, number) => (line.isBad ? "dead" : `c${number}`);
 
 function nearest(points, at) {
   let best = null;

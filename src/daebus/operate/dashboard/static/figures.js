@@ -21,6 +21,7 @@ export function rate(perSecond) {
 /** A time given in milliseconds: 0.25 ms, 12 ms, 1.2 s. */
 export function milliseconds(ms) {
   if (ms === null || ms === undefined) return "–";
+  if (ms === 0) return "0 ms";
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   return ms < 1000 ? `${ms.toFixed(0)} ms` : `${fine.format(ms / 1000)} s`;

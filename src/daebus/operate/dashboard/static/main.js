@@ -31,6 +31,7 @@ function decoded(name) {
 function open() {
   if (!page.about) return;
   page.view?.close?.();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   page.view = viewOf(location.hash);
   main.replaceChildren(page.view.node);
   document.title = `${page.view.title} · daebus`;

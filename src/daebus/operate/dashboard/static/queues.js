@@ -70,7 +70,8 @@ function queueCard({ path, name }, about) {
   const dead = letters({ queue: path }, about);
   const node = el("section", { class: "card" },
     el("h2", {}, el("bdi", {}, name), " ", el("span", { class: "kind" }, "queue"), status),
-    el("p", { class: "mono dim" }, el("bdi", {}, path)), facts, trouble, part.node, flow.node, dead.node);
+    el("p", { class: "mono dim" }, el("bdi", {}, path)), facts, trouble,
+    el("div", { class: "halves" }, part.node, flow.node), dead.node);
   return {
     node,
     show(seen) {
@@ -84,6 +85,7 @@ function queueCard({ path, name }, about) {
       part.show(seen);
       showFlow(flow, path, seen.history);
       dead.show(seen.states.dead?.batches ?? 0);
+      dead.node.hidden = !seen.states.dead?.batches;
     },
   };
 }
@@ -97,7 +99,7 @@ function queuePart({ name }) {
     el("h3", {}, el("bdi", {}, name.split("/").at(-1))),
     bar,
     el("ul", { class: "states" }, ...STATES.map((state, number) =>
-      el("li", { title: MEANING[state] }, el("i", { class: `dot ${state}` }), `${state} `, words[number]))));
+      el("li", { title: MEANING[state] }, el("i", { class: `dot ${state}` }), `${state}: `, words[number]))));
   return {
     node,
     show(seen) {
@@ -105,6 +107,7 @@ function queuePart({ name }) {
       const whole = states.reduce((sum, state) => sum + state.batches, 0);
       states.forEach((state, number) => {
         parts[number].style.flexGrow = state.batches;
+        parts[number].hidden = state.batches === 0;
         write(words[number], wordsOf(state));
       });
       bar.classList.toggle("nothing", whole === 0);

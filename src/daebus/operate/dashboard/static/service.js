@@ -38,7 +38,7 @@ export function serviceView(name, about) {
       write(delivery, seen ? seen.delivery : "");
       figures.show(seen ? figuresOf(seen) : Array(6).fill("–"));
       const line = (title, figure) => ({ name: title, points: history.ofService(name, figure) });
-      throughput.show([line("requests", "requests"), line("errors", "errors")], history.now);
+      throughput.show([line("requests", "requests"), { ...line("errors", "errors"), isBad: true }], history.now);
       latency.show([line("p50, half are faster", "p50"), line("p99, 99 of 100 are faster", "p99")], history.now);
       called.show(seen);
       running.show(seen?.replicas ?? []);

@@ -15,7 +15,7 @@ export function servicesView(about) {
   const table = el("div", { class: "scroll" },
     el("table", { class: "services" },
       el("thead", {}, el("tr", {},
-        ...[["Service", ""], ["Requests/s", "figure"], ["", "wide"], ["Errors/s", "figure"],
+        ...[["Service", ""], ["Requests/s", "figure"], ["", "wide spark-place"], ["Errors/s", "figure"],
           ["p50", "figure wide"], ["p99", "figure"], ["In progress", "figure wide"],
           ["Waiting", "figure wide"], ["Dead", "figure"]]
           .map(([name, kind]) => el("th", { scope: "col", class: kind }, name)))),
