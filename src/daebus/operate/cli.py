@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from daebus.errors import DaebusError
-from daebus.operate import burying, calling, demo, listening, listing, output, running, serving
+from daebus.operate import (
+    burying,
+    calling,
+    demo,
+    listening,
+    listing,
+    output,
+    running,
+    serving,
+    top,
+)
 
 cli = typer.Typer(
     name="daebus",
@@ -27,6 +37,7 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top.top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
