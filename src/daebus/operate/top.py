@@ -20,7 +20,7 @@ from daebus.operate import options, output
 from daebus.operate.fleet import Fleet
 from daebus.operate.fleet_watch import FleetWatch, folders_to_watch
 from daebus.operate.output import ExitCode
-from daebus.operate.top_places import PLACE_COLUMNS, place_rows
+from daebus.operate.top_places import PLACE_COLUMNS, PLACE_ORDER, place_rows
 from daebus.operate.top_rows import (
     SERVICE_COLUMNS,
     Order,
@@ -152,7 +152,7 @@ def _show_once(
 
 def _show_tables(fleet: Fleet, order: Order) -> None:
     services = _table([column.title for column in SERVICE_COLUMNS], service_rows(fleet, order))
-    places = _table([column.title for column in PLACE_COLUMNS], place_rows(fleet, Order()))
+    places = _table([column.title for column in PLACE_COLUMNS], place_rows(fleet, PLACE_ORDER))
     parts = [table for table in (services, places) if table.row_count]
     if parts:
         output.show(Group(*[part for table in parts for part in (table, Text())][:-1]))

@@ -8,7 +8,18 @@ from rich.text import Text
 
 from daebus.operate.fleet import Fleet, PipelineView, QueueView, StateView
 from daebus.operate.output import span
-from daebus.operate.top_rows import Column, Order, Row, amount, mark, matching, ordered, shown
+from daebus.operate.top_rows import (
+    BAD,
+    CAUTION,
+    Column,
+    Order,
+    Row,
+    amount,
+    mark,
+    matching,
+    ordered,
+    shown,
+)
 
 #: A queue, or a pipeline with its queues.
 Place = QueueView | PipelineView
@@ -77,6 +88,9 @@ PLACE_COLUMNS: tuple[Column[Place], ...] = (
     Column("dead", "DEAD", 5, _dead, "events that failed too often, and are kept"),
 )
 
+#: What waits stands first: a service's folders stay when it has gone, and are empty then.
+PLACE_ORDER = Order(2)
+
 
 def place_rows(
     fleet: Fleet, order: Order, wanted: str = "", opened: Collection[str] | None = None
@@ -113,7 +127,7 @@ def _state_row(queue: QueueView, name: str, state: StateView) -> Row:
     cells[5] = Text(_age(state.oldest_s) if state.batches else "-")
     detail = Text(f"{name} of {shown(queue.name)}: {state.batches:,} batches")
     if state.abandoned:
-        detail.append(f", {state.abandoned:,} of dead owners", "yellow")
+        detail.append(f", {state.abandoned:,} of dead owners", CAUTION)
     return Row(f"{queue.path}\0{name}", tuple(cells), detail, queue.path)
 
 
@@ -121,7 +135,7 @@ def _figures(view: Place) -> tuple[Text, ...]:
     status, oldest_s, dead = _status(view), _oldest_s(view), _dead(view)
     producers, consumers = _ends(view)
     return (
-        Text(status, "bold red" if status == "trouble" else ""),
+        Text(status, BAD if status == "trouble" else ""),
         Text(amount(_waiting(view))),
         Text(amount(_batches(view, "ready"))),
         Text(amount(_batches(view, "chosen"))),
@@ -129,7 +143,7 @@ def _figures(view: Place) -> tuple[Text, ...]:
         Text(amount(view.in_per_s)),
         Text(amount(view.out_per_s)),
         Text(f"{producers}+{consumers}"),
-        Text(amount(dead), "bold red" if dead else ""),
+        Text(amount(dead), BAD if dead else ""),
     )
 
 
@@ -145,13 +159,13 @@ def _about(view: Place) -> Text:
         pid = f", pid {view.pid}" if view.pid else ""
         return text.append(f"  pipeline, {_status(view)}{pid}")
     if view.trouble:
-        return text.append(f"  {shown(view.trouble)}", "red")
+        return text.append(f"  {shown(view.trouble)}", BAD)
     text.append(f"  in {view.events_in:,}, out {view.events_out:,} events")
     abandoned = sum(state.abandoned for state in view.states.values())
     if abandoned:
-        text.append(f", {abandoned:,} batches of dead owners", "yellow")
+        text.append(f", {abandoned:,} batches of dead owners", CAUTION)
     if view.bad_files:
-        text.append(f", {view.bad_files:,} bad files", "red")
+        text.append(f", {view.bad_files:,} bad files", BAD)
     return text
 
 

@@ -20,6 +20,9 @@ View = TypeVar("View")
 #: Longest name that is shown, in characters.
 MOST_CHARACTERS = 200
 
+#: What is wrong, and what may become so. Both are light, to be read without colours, too.
+BAD, CAUTION = "bold #ff7070", "yellow"
+
 
 class Column(NamedTuple, Generic[View]):
     """One column, which the rows may be sorted by."""
@@ -175,13 +178,13 @@ def _service_row(view: ServiceView, mark: str) -> Row:
     is_well = 0 < len(view.replicas) == view.ready
     cells = (
         Text(mark + shown(view.service), "bold"),
-        Text(f"{view.ready}/{len(view.replicas)}", "" if is_well else "bold red"),
+        Text(f"{view.ready}/{len(view.replicas)}", "" if is_well else BAD),
         *_rates(view),
         Text(amount(view.in_progress)),
         Text(amount(view.backlog)),
-        Text(amount(view.spilled), "yellow" if view.spilled else ""),
+        Text(amount(view.spilled), CAUTION if view.spilled else ""),
         Text(amount(view.waiting_in_inbox)),
-        Text(amount(view.dead_letters), "bold red" if view.dead_letters else ""),
+        Text(amount(view.dead_letters), BAD if view.dead_letters else ""),
     )
     return Row(view.service, cells, _about_service(view), view.service)
 
@@ -190,18 +193,18 @@ def _about_service(view: ServiceView) -> Text:
     text = Text.assemble((shown(view.service), "bold"), f"  {view.delivery[:20]}")
     text.append(f"  handled {view.handled:,}, errors {view.errors:,}, gaps {view.gaps:,}")
     if not view.replicas:
-        text.append("  no replica is alive", "red")
+        text.append("  no replica is alive", BAD)
     return text
 
 
 def _replica_row(service: ServiceView, view: ReplicaView) -> Row:
     cells = (
         Text(f"  {shown(view.host)}:{view.pid}"),
-        Text("ready" if view.is_ready else "not", "" if view.is_ready else "bold red"),
+        Text("ready" if view.is_ready else "not", "" if view.is_ready else BAD),
         *_rates(view),
         Text(amount(view.in_progress)),
         Text(amount(view.backlog)),
-        Text(amount(view.spilled), "yellow" if view.spilled else ""),
+        Text(amount(view.spilled), CAUTION if view.spilled else ""),
         Text(),
         Text(),
     )
@@ -216,7 +219,7 @@ def _about_replica(view: ReplicaView) -> Text:
         f"  handled {view.handled:,}, errors {view.errors:,}, gaps {view.gaps:,}",
     )
     if not view.is_ready:
-        text.append(f"  not ready: {shown('; '.join(view.troubles)) or 'no reason given'}", "red")
+        text.append(f"  not ready: {shown('; '.join(view.troubles)) or 'no reason given'}", BAD)
     if view.incidents:
         counted = ", ".join(f"{shown(kind)} {number:,}" for kind, number in view.incidents.items())
         text.append(f"  {counted}")
@@ -239,5 +242,5 @@ def _rates(view: ServiceView | ReplicaView | ActionView) -> tuple[Text, Text, Te
         Text(amount(view.requests_per_s)),
         Text(latency(view.p50_ms)),
         Text(latency(view.p99_ms)),
-        Text(amount(view.errors_per_s), "bold red" if view.errors_per_s else ""),
+        Text(amount(view.errors_per_s), BAD if view.errors_per_s else ""),
     )

@@ -21,7 +21,7 @@ from daebus.operate.fleet import Fleet
 from daebus.operate.fleet_watch import FleetWatch
 from daebus.operate.looking import Looker
 from daebus.operate.output import count
-from daebus.operate.top_places import PLACE_COLUMNS, place_rows
+from daebus.operate.top_places import PLACE_COLUMNS, PLACE_ORDER, place_rows
 from daebus.operate.top_rows import SERVICE_COLUMNS, Order, amount, service_rows, shown
 from daebus.operate.top_table import FleetTable
 
@@ -104,7 +104,7 @@ class Top(App[None]):
         self._fleet: Fleet | None = None
         first = order or Order()
         self._services = FleetTable(SERVICE_COLUMNS, service_rows, first, wanted, "services")
-        self._places = FleetTable(PLACE_COLUMNS, place_rows, Order(), wanted, "places")
+        self._places = FleetTable(PLACE_COLUMNS, place_rows, PLACE_ORDER, wanted, "places")
 
     def compose(self) -> ComposeResult:
         """All parts, from top to bottom."""
