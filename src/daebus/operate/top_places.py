@@ -11,6 +11,7 @@ from daebus.operate.output import span
 from daebus.operate.top_rows import (
     BAD,
     CAUTION,
+    Cells,
     Column,
     Order,
     Row,
@@ -110,25 +111,47 @@ def place_rows(
 
 
 def _place_row(view: Place, mark: str) -> Row:
-    name = Text(mark + shown(view.name), "bold")
-    return Row(view.path, (name, *_figures(view)), _about(view), view.path)
+    return Row(
+        view.path,
+        view.path,
+        lambda: (Text(mark + shown(view.name), "bold"), *_figures(view)),
+        lambda: _about(view),
+    )
 
 
 def _inner_row(pipeline: PipelineView, queue: QueueView) -> Row:
-    cells = (Text(f"  {queue.name}", "cyan"), *_figures(queue))
-    return Row(queue.path, cells, _about(queue), pipeline.path)
+    return Row(
+        queue.path,
+        pipeline.path,
+        lambda: (Text(f"  {queue.name}", "cyan"), *_figures(queue)),
+        lambda: _about(queue),
+    )
 
 
 def _state_row(queue: QueueView, name: str, state: StateView) -> Row:
-    cells = [Text() for _ in PLACE_COLUMNS]
-    cells[0] = Text(f"  {name}", "cyan")
-    cells[2] = Text("" if name == "loading" else amount(state.events))
-    cells[3] = Text(amount(state.batches))
-    cells[5] = Text(_age(state.oldest_s) if state.batches else "-")
-    detail = Text(f"{name} of {shown(queue.name)}: {state.batches:,} batches")
+    return Row(
+        f"{queue.path}\0{name}",
+        queue.path,
+        lambda: _state_cells(name, state),
+        lambda: _about_state(queue, name, state),
+    )
+
+
+def _state_cells(name: str, state: StateView) -> Cells:
+    cells = {
+        "name": Text(f"  {name}", "cyan"),
+        "waiting": Text("" if name == "loading" else amount(state.events)),
+        "ready": Text(amount(state.batches)),
+        "oldest": Text(_age(state.oldest_s) if state.batches else "-"),
+    }
+    return tuple(cells.get(column.name, Text()) for column in PLACE_COLUMNS)
+
+
+def _about_state(queue: QueueView, name: str, state: StateView) -> Text:
+    detail = Text(f"{shown(queue.path)}: {state.batches:,} {name} batches")
     if state.abandoned:
         detail.append(f", {state.abandoned:,} of dead owners", CAUTION)
-    return Row(f"{queue.path}\0{name}", tuple(cells), detail, queue.path)
+    return detail
 
 
 def _figures(view: Place) -> tuple[Text, ...]:

@@ -64,16 +64,28 @@ class Order:
         return "▼" if self.is_descending else "▲"
 
 
+Cells = tuple[Text, ...]
+
+
 class Row(NamedTuple):
-    """A row of a table."""
+    """A row of a table. What it says is made when it is shown: most rows are out of sight."""
 
     #: What tells it from all others, also at the next look.
     key: str
-    cells: tuple[Text, ...]
-    #: All there is to say about it, for the line below the tables.
-    detail: Text
     #: The key of the row that it belongs to; its own for one that may be opened.
     owner: str
+    make_cells: Callable[[], Cells]
+    make_detail: Callable[[], Text]
+
+    @property
+    def cells(self) -> Cells:
+        """What stands in the columns."""
+        return self.make_cells()
+
+    @property
+    def detail(self) -> Text:
+        """All there is to say about it, for the line below the tables."""
+        return self.make_detail()
 
 
 def ordered(views: Iterable[View], columns: Sequence[Column[View]], order: Order) -> list[View]:
@@ -175,8 +187,17 @@ def mark(key: str, opened: Collection[str] | None) -> str:
 
 
 def _service_row(view: ServiceView, mark: str) -> Row:
+    return Row(
+        view.service,
+        view.service,
+        lambda: _service_cells(view, mark),
+        lambda: _about_service(view),
+    )
+
+
+def _service_cells(view: ServiceView, mark: str) -> Cells:
     is_well = 0 < len(view.replicas) == view.ready
-    cells = (
+    return (
         Text(mark + shown(view.service), "bold"),
         Text(f"{view.ready}/{len(view.replicas)}", "" if is_well else BAD),
         *_rates(view),
@@ -186,11 +207,10 @@ def _service_row(view: ServiceView, mark: str) -> Row:
         Text(amount(view.waiting_in_inbox)),
         Text(amount(view.dead_letters), BAD if view.dead_letters else ""),
     )
-    return Row(view.service, cells, _about_service(view), view.service)
 
 
 def _about_service(view: ServiceView) -> Text:
-    text = Text.assemble((shown(view.service), "bold"), f"  {view.delivery[:20]}")
+    text = Text.assemble((shown(view.service), "bold"), f"  {shown(view.delivery)}")
     text.append(f"  handled {view.handled:,}, errors {view.errors:,}, gaps {view.gaps:,}")
     if not view.replicas:
         text.append("  no replica is alive", BAD)
@@ -198,7 +218,16 @@ def _about_service(view: ServiceView) -> Text:
 
 
 def _replica_row(service: ServiceView, view: ReplicaView) -> Row:
-    cells = (
+    return Row(
+        f"{service.service}\0replica\0{view.replica_id}",
+        service.service,
+        lambda: _replica_cells(view),
+        lambda: _about_replica(view),
+    )
+
+
+def _replica_cells(view: ReplicaView) -> Cells:
+    return (
         Text(f"  {shown(view.host)}:{view.pid}"),
         Text("ready" if view.is_ready else "not", "" if view.is_ready else BAD),
         *_rates(view),
@@ -208,8 +237,6 @@ def _replica_row(service: ServiceView, view: ReplicaView) -> Row:
         Text(),
         Text(),
     )
-    key = f"{service.service}\0replica\0{view.replica_id}"
-    return Row(key, cells, _about_replica(view), service.service)
 
 
 def _about_replica(view: ReplicaView) -> Text:
@@ -228,13 +255,20 @@ def _about_replica(view: ReplicaView) -> Text:
 
 def _action_row(service: ServiceView, view: ActionView) -> Row:
     kind = "channel" if view.is_channel else "action"
-    cells = (Text(f"  {shown(view.name)}", "cyan"), Text(), *_rates(view), *[Text()] * 5)
-    detail = Text.assemble(
+    return Row(
+        f"{service.service}\0{kind}\0{view.name}",
+        service.service,
+        lambda: (Text(f"  {shown(view.name)}", "cyan"), Text(), *_rates(view), *[Text()] * 5),
+        lambda: _about_action(service, kind, view),
+    )
+
+
+def _about_action(service: ServiceView, kind: str, view: ActionView) -> Text:
+    return Text.assemble(
         f"{kind} ",
         (shown(view.name), "bold"),
         f" of {shown(service.service)}  handled {view.handled:,}, errors {view.errors:,}",
     )
-    return Row(f"{service.service}\0{kind}\0{view.name}", cells, detail, service.service)
 
 
 def _rates(view: ServiceView | ReplicaView | ActionView) -> tuple[Text, Text, Text, Text]:

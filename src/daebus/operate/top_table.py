@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -153,7 +153,8 @@ class FleetTable(ScrollView, can_focus=True):
             cells = ()
         line = Text(end="", no_wrap=True)
         for at, (cell, room) in enumerate(zip(cells, self._widths(), strict=False)):
-            line.append_text(_fitted(cell, room, is_figure=at > 0)).append(" ")
+            # Between two columns there is room for the mark of a title.
+            line.append_text(_fitted(cell, room + 1, "right") if at else _fitted(cell, room))
         strip = Strip(line.render(self.app.console))
         return strip.crop_extend(left, left + width, style).apply_style(style)
 
@@ -197,14 +198,14 @@ class FleetTable(ScrollView, can_focus=True):
         return [max(NARROWEST, min(room, WIDEST)), *others]
 
     def _titles(self) -> tuple[Text, ...]:
-        return tuple(
-            Text(column.title + (self._order.mark if at == self._order.column else ""))
-            for at, column in enumerate(self._columns)
-        )
+        titles = [column.title for column in self._columns]
+        at, mark = self._order.column, self._order.mark
+        titles[at] = f"{mark}{titles[at]}" if at else f"{titles[at]}{mark}"
+        return tuple(map(Text, titles))
 
 
-def _fitted(cell: Text, room: int, *, is_figure: bool) -> Text:
+def _fitted(cell: Text, room: int, side: Literal["left", "right"] = "left") -> Text:
     fitted = cell.copy()
     fitted.truncate(room, overflow="ellipsis")
-    fitted.align("right" if is_figure else "left", room)
+    fitted.align(side, room)
     return fitted

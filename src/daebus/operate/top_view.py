@@ -100,26 +100,30 @@ class Top(App[None]):
     ) -> None:
         super().__init__()
         self._looker = Looker(watch, interval_s, lambda fleet: self.post_message(Looked(fleet)))
-        self._wanted = wanted
         self._fleet: Fleet | None = None
         first = order or Order()
         self._services = FleetTable(SERVICE_COLUMNS, service_rows, first, wanted, "services")
         self._places = FleetTable(PLACE_COLUMNS, place_rows, PLACE_ORDER, wanted, "places")
+        # Kept here, because a look may come while another screen is shown, or when all ends.
+        self._summary = Static(" looking …", id="summary")
+        self._trouble = Static(id="trouble")
+        self._detail = Static(id="detail")
+        self._filter = Filter(wanted, placeholder="a part of a name", id="filter")
 
     def compose(self) -> ComposeResult:
         """All parts, from top to bottom."""
-        yield Static(" looking …", id="summary")
-        yield Static(id="trouble")
+        yield self._summary
+        yield self._trouble
         yield self._services
         yield self._places
-        yield Static(id="detail")
-        yield Filter(self._wanted, placeholder="a part of a name", id="filter")
+        yield self._detail
+        yield self._filter
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin to look, and end when a signal says so."""
-        self.query_one("#trouble").display = False
-        self.query_one(Filter).display = bool(self._wanted)
+        self._trouble.display = False
+        self._filter.display = bool(self._filter.value)
         self._services.focus()
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
@@ -144,13 +148,12 @@ class Top(App[None]):
 
     def action_filter(self) -> None:
         """Ask for a part of a name."""
-        field = self.query_one(Filter)
-        field.display = True
-        self.screen.set_focus(field)  # At once: the next key is a part of the name.
+        self._filter.display = True
+        self.screen.set_focus(self._filter)  # At once: the next key is a part of the name.
 
     def action_show_all(self) -> None:
         """Take the filter away."""
-        self.query_one(Filter).value = ""
+        self._filter.value = ""
         self._leave_filter()
 
     def action_help(self) -> None:
@@ -164,10 +167,9 @@ class Top(App[None]):
 
     @on(Input.Submitted)
     def _leave_filter(self) -> None:
-        field = self.query_one(Filter)
-        if field.has_focus:
+        if self._filter.has_focus:
             self.screen.set_focus(self._services)
-        field.display = bool(field.value)
+        self._filter.display = bool(self._filter.value)
 
     # What was seen
 
@@ -179,20 +181,18 @@ class Top(App[None]):
         self._services.show_fleet(message.fleet)
         self._places.show_fleet(message.fleet)
         self._places.display = bool(message.fleet.queues or message.fleet.pipelines)
-        trouble = self.query_one("#trouble", Static)
-        trouble.update(Text(shown(message.fleet.trouble or "")))
-        trouble.display = message.fleet.trouble is not None
+        self._trouble.update(Text(shown(message.fleet.trouble or "")))
+        self._trouble.display = message.fleet.trouble is not None
         self._show_summary()
 
     @on(FleetTable.Moved)
     def _show_detail(self) -> None:
         table = self._places if self._places.has_focus else self._services
-        self.query_one("#detail", Static).update(table.detail)
+        self._detail.update(table.detail)
 
     def _show_summary(self) -> None:
         if self._fleet is not None:
-            summary = self.query_one("#summary", Static)
-            summary.update(_summary(self._fleet, is_paused=self._looker.is_paused))
+            self._summary.update(_summary(self._fleet, is_paused=self._looker.is_paused))
 
 
 def _summary(fleet: Fleet, *, is_paused: bool) -> Text:
