@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from daebus.bus.connection import advice, client, display
+from daebus.bus.connection import advice, check_url, client, display
 from daebus.bus.presence import EXPIRE_S, Replica, decode_replica
 from daebus.channels import ALL_INBOX_KEYS, ALL_PRESENCE_KEYS, dead_key, inbox_key
 from daebus.errors import ServerUnavailable
@@ -61,10 +61,13 @@ class Overview:
 
     Args:
         url: the server's address.
+
+    Raises:
+        SettingsError: the address makes no sense.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = check_url(url)
         self._server: redis.Redis | None = None
         self._search_at = 0.0
         self._keys: set[bytes] = set()

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from daebus.errors import DaebusError
-from daebus.operate import burying, calling, demo, listening, listing, output, running, serving
+from daebus.operate import (
+    burying,
+    calling,
+    demo,
+    listening,
+    listing,
+    output,
+    running,
+    serving,
+    top,
+)
 from daebus.operate.dashboard.command import dashboard
 
 cli = typer.Typer(
@@ -28,6 +38,7 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top.top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")

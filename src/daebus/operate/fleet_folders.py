@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,7 +52,7 @@ class FolderWatch:
         dead = named.get("dead")
         first, last = named.get("in"), named.get("out")
         return PipelineView(
-            path=str(place.path),
+            path=_text(place.path),
             name=name,
             is_running=place.is_running,
             pid=place.pid,
@@ -66,7 +67,7 @@ class FolderWatch:
         try:
             stats = self._monitors[path].look()
         except TurboQueueError as error:
-            return QueueView(path=str(path), name=name, trouble=str(error))
+            return QueueView(path=_text(path), name=name, trouble=str(error))
         return _queue_view(path, name, stats, self._rates(path, stats))
 
     def _rates(self, path: Path, stats: QueueStats) -> tuple[float | None, float | None]:
@@ -88,7 +89,7 @@ def _queue_view(
     path: Path, name: str, stats: QueueStats, rates: tuple[float | None, float | None]
 ) -> QueueView:
     return QueueView(
-        path=str(path),
+        path=_text(path),
         name=name,
         states={state: StateView(**asdict(getattr(stats, state))) for state in STATES},
         bad_files=stats.bad_files,
@@ -108,8 +109,13 @@ def _monitor(path: Path) -> Monitor:
 
 def _name(path: Path, folder: Path) -> str:
     """A path below the folder that was named; that folder's own name for itself."""
-    root = folder.resolve()
-    return path.name if path == root else str(path.relative_to(root))
+    below = os.path.relpath(path, os.path.realpath(folder))
+    return _text(path.name) if below == os.curdir else _text(below)
+
+
+def _text(path: str | Path) -> str:
+    """A path as text; names of files may be any bytes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _waiting(queue: QueueView) -> int:

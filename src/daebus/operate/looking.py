@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 from daebus.logs import describe, get_logger
 from daebus.operate.fleet import Fleet
@@ -46,9 +47,11 @@ class Looker:
 
     def _run(self) -> None:
         while True:
+            began = monotonic()
             if not self.is_paused:
                 self._look()
-            if self._stopping.wait(self._interval_s):
+            # Where there is very much to look at, half of the time is left to the view.
+            if self._stopping.wait(max(self._interval_s, monotonic() - began)):
                 break
         self._watch.close()
 
