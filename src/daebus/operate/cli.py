@@ -9,6 +9,7 @@ import typer
 
 from daebus.errors import DaebusError
 from daebus.operate import burying, calling, demo, listening, listing, output, running, serving
+from daebus.operate.gateway.command import gateway
 
 cli = typer.Typer(
     name="daebus",
@@ -30,6 +31,7 @@ for command in (
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.command()(gateway)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 
