@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
+from daebus import settings
 from daebus.bus.presence import Replica
 from daebus.contracts import ActionContract, Contract
 from daebus.errors import DaebusError, ServiceUnavailable
 from daebus.logs import describe, get_logger
+from daebus.messages import MAX_MESSAGE_BYTES, WIRE_VERSION
 from daebus.operate.asking import Asking
 from daebus.operate.gateway.actions import Actions
 from daebus.operate.gateway.channels import Channels
@@ -56,7 +58,10 @@ def opener(door: Door) -> Callable[[Ending], AbstractAsyncContextManager[App]]:
 
     @asynccontextmanager
     async def open_app(ending: Ending) -> AsyncIterator[App]:
-        async with Asking(door.url, max_message_bytes=door.limits.max_body_bytes) as asking:
+        # A message is more than its payload: small bodies must not make it too large.
+        usual = settings.whole_number("max_message_bytes", None, MAX_MESSAGE_BYTES)
+        most = max(door.limits.max_body_bytes, usual)
+        async with Asking(door.url, max_message_bytes=most) as asking:
             yield _app(door, asking, ending)
 
     return open_app
@@ -200,7 +205,7 @@ class _Views:
         except DaebusError as error:
             log.debug("no contract of %r: %s", name, describe(error), extra={"event": "contract"})
             actions = [ActionContract(name=each) for each in self._view(name, replicas).actions]
-            return Contract(service=name, wire_version=1, actions=actions)
+            return Contract(service=name, wire_version=WIRE_VERSION, actions=actions)
         exposed = self._door.exposed
         actions = [each for each in contract.actions if exposed.has_action(name, each.name)]
         return msgspec.structs.replace(contract, actions=actions, channels=[])

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from daebus.channels import check_name
+from daebus.channels import BUILT_IN_PREFIX, check_name
 from daebus.errors import SettingsError
-
-#: How the names of the actions begin that every service has.
-BUILT_IN = "daebus."
 
 
 class Exposed:
@@ -44,7 +41,7 @@ class Exposed:
         return any(
             fnmatchcase(service, services)
             and fnmatchcase(action, actions)
-            and (actions.startswith(BUILT_IN) or not action.startswith(BUILT_IN))
+            and (actions.startswith(BUILT_IN_PREFIX) or not action.startswith(BUILT_IN_PREFIX))
             for services, actions in self._actions
         )
 
