@@ -16,6 +16,9 @@ from daebus.bus.link import Link
 from daebus.channels import check_name, is_pattern
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost, DaebusError
+from daebus.logs import Incidents, get_logger
+
+log = get_logger(__name__)
 
 #: Messages that may wait for one listener, in number and in bytes.
 MAX_MESSAGES = 1_000
@@ -56,6 +59,9 @@ class Listener:
         if len(self._messages) > MAX_MESSAGES or self._bytes > MAX_BYTES:
             self._is_too_slow = True
             self._messages.clear()
+            self._fan_out.incidents.report(
+                "slow_listener", f"a listener to {self.names} reads too slowly, and is ended"
+            )
         self._changed.set()
 
     def __aiter__(self) -> Self:
@@ -89,6 +95,7 @@ class FanOut:
     """
 
     def __init__(self, url: str) -> None:
+        self.incidents = Incidents(log)
         self._loop = asyncio.get_running_loop()
         self._link = Link(url, shared.connection_name("listen"))
         self._link.consumer = _Arrivals(self)

@@ -87,13 +87,20 @@ _REMOTE: dict[str, tuple[int, str]] = {
 }
 
 
+#: What a client reads instead of what the service said, where that is not meant for it.
+_HIDDEN = {
+    Code.HANDLER_ERROR: "the service's log has the reason",
+    Code.UNKNOWN_ACTION: "look at /services for those that there are",
+}
+
+
 def problem_of(error: DaebusError, *, shows_failures: bool = True) -> Problem:
     """What an error is in HTTP.
 
     Args:
         error: the error.
         shows_failures: whether the client may read what a handler raised, which may name files
-            or tables that are nobody's business.
+            or tables that are nobody's business, and which other actions there are.
 
     Example:
         >>> problem_of(CallTimeout("shop", "order", 2.0)).status
@@ -105,9 +112,8 @@ def problem_of(error: DaebusError, *, shows_failures: bool = True) -> Problem:
     }
     if isinstance(error, RemoteError):
         status, title = _REMOTE.get(error.code, (500, "The service answered with an error"))
-        detail = error.message
-        if error.code == Code.HANDLER_ERROR and not shows_failures:
-            detail = "the service's log has the reason"
+        hidden = None if shows_failures else _HIDDEN.get(error.code)
+        detail = error.message if hidden is None else hidden
         return Problem(status, error.code, title, detail, **facts)
     for kind, status, code, title in _LOCAL:
         if isinstance(error, kind):

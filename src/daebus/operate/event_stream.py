@@ -1,0 +1,60 @@
+"""Server-Sent Events: how they are written (HTML Living Standard, 9.2), and a stream of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: After so long without an event a comment is sent, in seconds: proxies end what is silent.
+KEEP_ALIVE_S = 15.0
+
+KEEP_ALIVE = b": still there\n\n"
+
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would hold events back.
+}
+
+
+def event(kind: str, data: bytes, number: int | None = None) -> bytes:
+    r"""An event as it is written.
+
+    Args:
+        kind: its name.
+        data: its data: text in UTF-8.
+        number: its id; None for none.
+
+    Example:
+        >>> event("message", b'{"step": 1}', 0)
+        b'id: 0\nevent: message\ndata: {"step": 1}\n\n'
+    """
+    lines = [f"event: {kind}".encode()]
+    if number is not None:
+        lines.insert(0, b"id: %d" % number)
+    # A line break would end the field; the reader puts the lines together again.
+    lines += [b"data: " + line for line in data.splitlines() or [b""]]
+    return b"\n".join(lines) + b"\n\n"
+
+
+async def next_within(items: AsyncIterator[T], seconds: float) -> T | None:
+    """The next item; None if none came in time.
+
+    Args:
+        items: an iterator that loses nothing when a wait for its next item is cancelled.
+        seconds: how long to wait.
+
+    Raises:
+        StopAsyncIteration: there are no more.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await anext(items)
+    except TimeoutError:
+        if limit.expired():
+            return None
+        raise  # What the iterator says itself.
