@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 #: What would run if it were taken for markup or code.
-HOSTILE = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script>'\"&lt;"
+HOSTILE = '<img src=x onerror="window.ran=1"><script>window.ran=1</script>\'"&lt;'
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ class Looker:
         self._interval_s = interval_s
         self._on_look = on_look
         self._stopping = threading.Event()
+        self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daebus-looking", daemon=True)
         #: Whether to leave looks out.
         self.is_paused = False
@@ -40,9 +41,15 @@ class Looker:
         """Start the thread."""
         self._thread.start()
 
+    def resume(self) -> None:
+        """End a pause with a look at once."""
+        self.is_paused = False
+        self._awake.set()
+
     def stop(self) -> None:
         """End the thread; one that waits for a server which does not answer is left to itself."""
         self._stopping.set()
+        self._awake.set()
         self._thread.join(JOIN_S)
 
     def _run(self) -> None:
@@ -51,8 +58,10 @@ class Looker:
             if not self.is_paused:
                 self._look()
             # Where there is very much to look at, half of the time is left to the view.
-            if self._stopping.wait(max(self._interval_s, monotonic() - began)):
+            self._awake.wait(max(self._interval_s, monotonic() - began))
+            if self._stopping.is_set():
                 break
+            self._awake.clear()
         self._watch.close()
 
     def _look(self) -> None:

@@ -91,7 +91,7 @@ def _about(setup: Setup) -> dict[str, object]:
 
 def _app(setup: Setup, feed: Feed, asking: Asking, ending: Ending) -> Starlette:
     calls = Calls(asking, ending)
-    desk = DeadLetterDesk(setup.url, setup.place, feed.has_queue)
+    desk = DeadLetterDesk(setup.url, setup.place, feed)
     return Starlette(
         routes=[
             Route("/", dashboard_page),

@@ -14,6 +14,8 @@ from starlette.responses import Response
 
 from daebus.channels import check_service_name
 from daebus.errors import BadMessage, DaebusError
+from daebus.operate.dashboard.failed_events import FailedEvents
+from daebus.operate.dashboard.feed import Feed
 from daebus.operate.dashboard.parameters import parameter, small_body
 from daebus.operate.dashboard.queue_letters import QueueLetters
 from daebus.operate.dashboard.texts import readable
@@ -47,17 +49,17 @@ class DeadLetterDesk:
     Args:
         url: the server's address.
         place: where services of this machine keep files; None for the user's own place.
-        has_queue: whether a path is that of a queue that is watched: no other is touched.
+        feed: knows which queues and pipelines are watched; no other folder is touched.
     """
 
-    def __init__(self, url: str, place: Path | None, has_queue: Callable[[str], bool]) -> None:
+    def __init__(self, url: str, place: Path | None, feed: Feed) -> None:
         self._url = url
         self._place = place
-        self._has_queue = has_queue
+        self._feed = feed
 
     async def list(self, request: Request) -> Response:
-        """The oldest ones of `service` or `queue`."""
-        letters = self._letters(**request.query_params)
+        """The oldest ones of `service`, `queue` or `pipeline`."""
+        letters = self._readable(**request.query_params)
         found = await asyncio.to_thread(lambda: list(islice(letters, MOST_LETTERS + 1)))
         return _json(
             {
@@ -68,7 +70,7 @@ class DeadLetterDesk:
 
     async def one(self, request: Request) -> Response:
         """The one with the id `id`, with its messages."""
-        letters = self._letters(**request.query_params)
+        letters = self._readable(**request.query_params)
         letter = await asyncio.to_thread(letters.find, parameter(request, "id"))
         if letter is None:
             raise _gone()
@@ -93,13 +95,24 @@ class DeadLetterDesk:
             raise BadMessage(f"the body makes no sense: {error}") from None
         return self._letters(wish.service, wish.queue), wish
 
-    def _letters(
-        self, service: str | None = None, queue: str | None = None, **_: str
-    ) -> DeadLetters | QueueLetters:
+    def _readable(
+        self,
+        service: str | None = None,
+        queue: str | None = None,
+        pipeline: str | None = None,
+        **_: str,
+    ) -> DeadLetters | QueueLetters | FailedEvents:
+        if pipeline is None:
+            return self._letters(service, queue)
+        if not self._feed.has_pipeline(pipeline):
+            raise _not_watched("pipeline", pipeline)
+        return FailedEvents(Path(pipeline))
+
+    def _letters(self, service: str | None, queue: str | None) -> DeadLetters | QueueLetters:
         if queue is None:
             return DeadLetters(check_service_name(service or ""), self._url, self._place)
-        if not self._has_queue(queue):
-            raise DaebusError(f"there is no queue {queue[:200]!r} in the folders that are watched")
+        if not self._feed.has_queue(queue):
+            raise _not_watched("queue", queue)
         return QueueLetters(Path(queue))
 
 
@@ -109,6 +122,10 @@ async def _done(wish: Wish, one: Callable[[str], bool], every: Callable[[], int]
     if not await asyncio.to_thread(one, wish.id):
         raise _gone()
     return _json({"done": 1})
+
+
+def _not_watched(kind: str, path: str) -> DaebusError:
+    return DaebusError(f"there is no {kind} {path[:200]!r} in the folders that are watched")
 
 
 def _gone() -> DaebusError:
@@ -126,6 +143,7 @@ def _summary(letter: Letter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "at": letter.at,
         "messages": len(letter.messages),
+        "message_id": first.message_id if first else None,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from daebus.operate.dashboard.history import History, Point
+from daebus.operate.event_stream import event
 from daebus.operate.fleet import Fleet
 from daebus.operate.fleet_watch import FleetWatch
 from daebus.operate.looking import Looker
@@ -56,10 +57,13 @@ class Feed:
         A page that is slow misses some; it always gets the newest.
         """
         self._pages += 1
-        self._looker.is_paused = False
+        if self._pages == 1:
+            self._looker.resume()
         try:
             hello = {**self._about, "points": self._history.points()}
-            yield b"retry: %d\n" % RETRY_MS + _event("hello", hello)
+            yield b"retry: %d\n" % RETRY_MS + event("hello", msgspec.json.encode(hello))
+            if self._pages > 1:
+                yield self._latest  # A second old at most.
             while True:
                 await self._changed.wait()
                 yield self._latest
@@ -69,8 +73,11 @@ class Feed:
 
     def has_queue(self, path: str) -> bool:
         """Whether a queue with this path was there at the last look."""
-        queues = [] if self._fleet is None else self._fleet.queues
-        return any(queue.path == path for queue in queues)
+        return self._fleet is not None and any(one.path == path for one in self._fleet.queues)
+
+    def has_pipeline(self, path: str) -> bool:
+        """The same for a pipeline."""
+        return self._fleet is not None and any(one.path == path for one in self._fleet.pipelines)
 
     def _on_look(self, fleet: Fleet) -> None:
         """Called in the thread that looks."""
@@ -83,11 +90,6 @@ class Feed:
         self._fleet = fleet
         point = Point.of(fleet)
         self._history.add(point)
-        self._latest = _event("fleet", {"fleet": fleet, "point": point})
+        self._latest = event("fleet", msgspec.json.encode({"fleet": fleet, "point": point}))
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-
-def _event(kind: str, value: Any) -> bytes:
-    """One event; JSON of msgspec has no line break in it."""
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode(value))

@@ -29,7 +29,10 @@ class Streamed:
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        headers = [(b"content-type", self._kind.encode())]
+        headers = [
+            (b"content-type", self._kind.encode()),
+            (b"x-accel-buffering", b"no"),  # nginx would hold the parts back.
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             async with self._ending.unless_gone(receive, is_endless=self._is_endless):

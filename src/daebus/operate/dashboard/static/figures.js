@@ -6,7 +6,7 @@ const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 /** A count: 12,345. */
 export const count = (number) => plain.format(number);
 
-const PLURALS = { batch: "batches", delivery: "deliveries" };
+const PLURALS = { batch: "batches", delivery: "deliveries", try: "tries" };
 
 /** A count with its noun: 1 replica, 2 replicas. */
 export const counted = (number, noun) =>

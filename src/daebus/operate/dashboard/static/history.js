@@ -13,11 +13,13 @@ export class History {
   reset(points) {
     this.services.clear();
     this.queues.clear();
+    this.now = 0;
     points.forEach((point) => this.add(point));
   }
 
   /** Add one moment; what has not been seen for long is forgotten. */
   add(point) {
+    if (point.at === this.now) return; // It was among the kept ones already.
     this.now = point.at;
     for (const [rows, lines] of [[point.services, this.services], [point.queues, this.queues]]) {
       for (const [name, ...figures] of rows) {

@@ -4,7 +4,7 @@ import { eachOf, el, write } from "./elements.js";
 import { age, count, counted } from "./figures.js";
 import { change, read } from "./requests.js";
 
-/** `owner` is `{service}` or `{queue}`; `show(number)` says how many there are now. */
+/** `owner` is `{service}`, `{queue}` or `{pipeline}`; `show(number)` says how many there are now. */
 export function letters(owner, about) {
   const title = el("h2", {}, "Dead letters");
   const note = el("p", { class: "dim" });
@@ -15,6 +15,7 @@ export function letters(owner, about) {
     el("button", { type: "button", class: "danger", onclick: () => drop(null) }, "Drop all …"));
   const node = el("section", { class: "card dead" }, el("div", { class: "head" }, title, all), note, told, list);
   const showList = eachOf(list, (letter) => letter.id, (letter) => letterPart(letter, { owner, about, retry, drop }));
+  let listed = [];
   let shown = null;
   let loading = false;
 
@@ -23,7 +24,8 @@ export function letters(owner, about) {
     loading = true;
     try {
       const found = await read("/api/letters", owner);
-      showList(found.letters);
+      listed = found.letters;
+      showList(listed);
       write(note, found.letters.length === 0 ? nothing(owner)
         : found.has_more ? `The oldest ${count(found.letters.length)} are listed.` : "");
       all.hidden = about.is_read_only || found.letters.length === 0;
@@ -59,7 +61,10 @@ export function letters(owner, about) {
     node,
     show(number) {
       write(title, number ? `Dead letters (${count(number)})` : "Dead letters");
-      if (number === shown) return;
+      if (number === shown) {
+        showList(listed); // Their ages go on.
+        return;
+      }
       shown = number;
       load();
     },
@@ -68,7 +73,7 @@ export function letters(owner, about) {
 
 const nothing = (owner) => owner.service
   ? "None. A message that fails too often is kept here with its reason, until somebody decides about it."
-  : "None. A batch that fails too often is kept here with its reason, until somebody decides about it.";
+  : "None.";
 
 function letterPart(letter, { owner, about, retry, drop }) {
   const contents = el("div", { class: "contents" });
@@ -90,7 +95,7 @@ function letterPart(letter, { owner, about, retry, drop }) {
       contents.replaceChildren(
         el("p", { class: "dim mono" }, `${whole.where} · ${whole.id}`),
         ...whole.contents.map((message) => el("div", {},
-          message.message_id ? el("p", { class: "dim mono" }, "message id ", el("bdi", {}, message.message_id)) : null,
+          message.message_id ? el("p", { class: "dim mono" }, whole.where === "pipeline" ? "from " : "message id ", el("bdi", {}, message.message_id)) : null,
           el("pre", { tabindex: "0" }, message.text))),
         whole.contents.length < whole.messages
           ? el("p", { class: "dim" }, `and ${count(whole.messages - whole.contents.length)} more`) : "");
@@ -102,13 +107,14 @@ function letterPart(letter, { owner, about, retry, drop }) {
   return {
     node,
     show: (seen) => write(when,
-      `${counted(seen.deliveries, "delivery")}, ${age(Date.now() / 1000 - seen.at)} ago`),
+      `${counted(seen.deliveries, seen.where === "inbox" ? "delivery" : "try")}, ${age(Date.now() / 1000 - seen.at)} ago`),
   };
 }
 
 function targetOf(letter) {
   const more = letter.messages > 1 ? ` and ${count(letter.messages - 1)} more` : "";
   if (letter.where === "queue") return counted(letter.messages, "event");
+  if (letter.where === "pipeline") return letter.message_id ?? "an event";
   if (letter.channel !== null) return `channel ${letter.channel}${more}`;
   return `action ${letter.action ?? "?"}${more}`;
 }

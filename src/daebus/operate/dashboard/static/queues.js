@@ -41,11 +41,15 @@ function pipelineCard({ path, name }, about) {
   const facts = el("p", { class: "dim" });
   const steps = el("div", { class: "steps" });
   const flow = chart("Events per second", rate);
-  const buried = el("p", { class: "bad", hidden: true });
+  const retrying = el("p", { class: "dim" }, "They are tried again with ",
+    el("code", {}, "turbo-queue run FILE --retry-dead"), ", when what they failed at is mended.");
+  // To try them again takes the pipeline's work, which is not here.
+  const dead = letters({ pipeline: path }, { ...about, is_read_only: true });
+  dead.node.append(retrying);
   const showSteps = eachOf(steps, (queue) => queue.path, (queue) => queuePart(queue));
   const node = el("section", { class: "card" },
     el("h2", {}, el("bdi", {}, name), " ", el("span", { class: "kind" }, "pipeline"), status),
-    el("p", { class: "mono dim" }, el("bdi", {}, path)), facts, steps, buried, flow.node);
+    el("p", { class: "mono dim" }, el("bdi", {}, path)), facts, steps, flow.node, dead.node);
   return {
     node,
     show(seen) {
@@ -53,9 +57,8 @@ function pipelineCard({ path, name }, about) {
       status.dataset.kind = seen.is_running ? "good" : "gone";
       write(facts, `${counted(seen.waiting, "event")} waiting`);
       showSteps(seen.queues);
-      buried.hidden = seen.dead_letters === 0;
-      write(buried, `${counted(seen.dead_letters, "event")} failed too often. `
-        + `Look at them with "turbo-queue peek", try them again with "turbo-queue run … --retry-dead".`);
+      dead.node.hidden = seen.dead_letters === 0;
+      dead.show(seen.dead_letters);
       showFlow(flow, path, seen.history);
     },
   };
