@@ -21,6 +21,8 @@ from fixtures.dashboards import TOKEN, Dashboard, start_dashboard
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 from turbo_queue import Queue
+from turbo_queue.connectors import IterableSource, QueueSink
+from turbo_queue.pipeline import Pipeline
 
 PATHS = ["/", "/static/main.js", "/api/events", "/api/contract?service=x", "/api/letters?service=x"]
 CHANGES = ["/api/call?service=x&action=y&timeout_s=1", "/api/letters/retry", "/api/letters/drop"]
@@ -331,6 +333,24 @@ def test_only_queues_that_are_watched_are_touched(
 
     assert [letter["reason"] for letter in mine] == ["no mail server"]
     assert all("no queue" in answer.json()["detail"] for answer in refused)
+
+
+def test_what_failed_in_a_pipeline_is_read(
+    dashboard: Dashboard, web: httpx.Client, folder: Path
+) -> None:
+    source, sink = IterableSource([b"1", b"<none>"]), QueueSink(folder / "results")
+    Pipeline(source, "json:loads", sink, folder=folder / "numbers", processes=1, attempts=1).run()
+    with dashboard.client() as page, page.stream("GET", "/api/events") as events:
+        assert any('"numbers"' in line for line in events.iter_lines())
+    own = {"pipeline": str(folder / "numbers")}
+
+    (listed,) = web.get("/api/letters", params=own).json()["letters"]
+    shown = web.get("/api/letters/one", params={**own, "id": listed["id"]}).json()
+    refused = web.post("/api/letters/drop", json=own)
+
+    assert "JSONDecodeError" in listed["reason"]
+    assert (listed["deliveries"], shown["contents"][0]["text"]) == (1, "<none>")
+    assert refused.status_code == 400
 
 
 def test_read_only_shows_and_changes_nothing(

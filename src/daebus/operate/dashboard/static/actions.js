@@ -49,6 +49,8 @@ export function actions(service, about) {
     } catch (error) {
       note.hidden = false;
       write(note, `What the actions take is not known: ${error.message}`);
+      // A service of an earlier version does not tell; anything else may pass.
+      if (error.code !== "unknown_action") replicas = "";
     }
     show(last);
   }

@@ -4,7 +4,10 @@ import { eachOf, el, write } from "./elements.js";
 import { age, count, counted } from "./figures.js";
 import { change, read } from "./requests.js";
 
-/** `owner` is `{service}`, `{queue}` or `{pipeline}`; `show(number)` says how many there are now. */
+/**
+ * `owner` is `{service}`, `{queue}` or `{pipeline}`; `show(number, now)` says how many there are
+ * at this moment of the server's clock.
+ */
 export function letters(owner, about) {
   const title = el("h2", {}, "Dead letters");
   const note = el("p", { class: "dim" });
@@ -14,27 +17,45 @@ export function letters(owner, about) {
     el("button", { type: "button", onclick: () => retry(null) }, "Retry all"),
     el("button", { type: "button", class: "danger", onclick: () => drop(null) }, "Drop all …"));
   const node = el("section", { class: "card dead" }, el("div", { class: "head" }, title, all), note, told, list);
-  const showList = eachOf(list, (letter) => letter.id, (letter) => letterPart(letter, { owner, about, retry, drop }));
+  const showEach = eachOf(list, (letter) => letter.id, (letter) => letterPart(letter, { owner, about, retry, drop }));
   let listed = [];
+  let now = 0;
   let shown = null;
   let loading = false;
+  let isStale = false;
 
+  const showList = () => showEach(listed.map((letter) => ({ ...letter, now })));
+
+  /** Read the list; one that is being read while something changes is read again. */
   async function load() {
+    isStale = true;
     if (loading) return;
     loading = true;
+    while (isStale) {
+      isStale = false;
+      await loadOnce();
+    }
+    loading = false;
+  }
+
+  async function loadOnce() {
     try {
       const found = await read("/api/letters", owner);
       listed = found.letters;
-      showList(listed);
-      write(note, found.letters.length === 0 ? nothing(owner)
-        : found.has_more ? `The oldest ${count(found.letters.length)} are listed.` : "");
-      all.hidden = about.is_read_only || found.letters.length === 0;
+      showList();
+      write(note, listed.length === 0 ? nothing(owner)
+        : found.has_more ? `The oldest ${count(listed.length)} are listed.` : "");
+      all.hidden = about.is_read_only || listed.length === 0;
+      if (told.classList.contains("bad")) tell("", "");
     } catch (error) {
-      write(told, error.message);
-      shown = null;
-    } finally {
-      loading = false;
+      tell("bad", error.message);
+      shown = null; // The next look tries again.
     }
+  }
+
+  function tell(kind, text) {
+    told.className = `told ${kind}`;
+    write(told, text);
   }
 
   const retry = (id) => act("/api/letters/retry", id, "given back");
@@ -50,19 +71,20 @@ export function letters(owner, about) {
   async function act(path, id, words) {
     try {
       const { done } = await change(path, { ...owner, id });
-      write(told, `${counted(done, "dead letter")} ${words}.`);
+      tell("", `${counted(done, "dead letter")} ${words}.`);
     } catch (error) {
-      write(told, error.message);
+      tell("", error.message);
     }
     await load();
   }
 
   return {
     node,
-    show(number) {
+    show(number, at) {
+      now = at;
       write(title, number ? `Dead letters (${count(number)})` : "Dead letters");
       if (number === shown) {
-        showList(listed); // Their ages go on.
+        showList(); // Their ages go on.
         return;
       }
       shown = number;
@@ -107,7 +129,7 @@ function letterPart(letter, { owner, about, retry, drop }) {
   return {
     node,
     show: (seen) => write(when,
-      `${counted(seen.deliveries, seen.where === "inbox" ? "delivery" : "try")}, ${age(Date.now() / 1000 - seen.at)} ago`),
+      `${counted(seen.deliveries, seen.where === "inbox" ? "delivery" : "try")}, ${age(seen.now - seen.at)} ago`),
   };
 }
 

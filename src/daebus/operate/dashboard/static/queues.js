@@ -58,7 +58,7 @@ function pipelineCard({ path, name }, about) {
       write(facts, `${counted(seen.waiting, "event")} waiting`);
       showSteps(seen.queues);
       dead.node.hidden = seen.dead_letters === 0;
-      dead.show(seen.dead_letters);
+      dead.show(seen.dead_letters, seen.history.now);
       showFlow(flow, path, seen.history);
     },
   };
@@ -87,7 +87,7 @@ function queueCard({ path, name }, about) {
         + (seen.bad_files ? `; ${counted(seen.bad_files, "bad file")}` : ""));
       part.show(seen);
       showFlow(flow, path, seen.history);
-      dead.show(seen.states.dead?.batches ?? 0);
+      dead.show(seen.states.dead?.batches ?? 0, seen.history.now);
       dead.node.hidden = !seen.states.dead?.batches;
     },
   };

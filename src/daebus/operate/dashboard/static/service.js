@@ -42,7 +42,7 @@ export function serviceView(name, about) {
       latency.show([line("p50, half are faster", "p50"), line("p99, 99 of 100 are faster", "p99")], history.now);
       called.show(seen);
       running.show(seen?.replicas ?? []);
-      dead.show(seen?.dead_letters ?? 0);
+      dead.show(seen?.dead_letters ?? 0, history.now);
     },
   };
 }
