@@ -108,7 +108,8 @@ class Top(App[None]):
         self._summary = Static(" looking …", id="summary")
         self._trouble = Static(id="trouble")
         self._detail = Static(id="detail")
-        self._filter = Filter(wanted, placeholder="a part of a name", id="filter")
+        self._filter = Filter(placeholder="a part of a name", id="filter")
+        self._wanted = wanted
 
     def compose(self) -> ComposeResult:
         """All parts, from top to bottom."""
@@ -123,7 +124,8 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin to look, and end when a signal says so."""
         self._trouble.display = False
-        self._filter.display = bool(self._filter.value)
+        self._filter.value = self._wanted
+        self._filter.display = bool(self._wanted)
         self._services.focus()
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
