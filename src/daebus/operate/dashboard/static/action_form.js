@@ -122,5 +122,5 @@ export function actionForm(service, action, schemas, about) {
     outcome.replaceChildren(code ? el("code", { class: "badge" }, code) : "", code ? " " : "", text);
   }
 
-  return { node, close: () => running?.abort() };
+  return { node, close: () => running?.abort(), isBusy: () => running !== null };
 }

@@ -14,6 +14,7 @@ export function actions(service, about) {
     el("div", { class: "two" }, list, place), channels);
   const showList = eachOf(list, (action) => action.name, (action) => actionItem(action, choose));
   let contract = null;
+  let isTold = false; // Whether the service has said what its actions take, or cannot.
   let replicas = "";
   let chosen = null;
   let form = null;
@@ -42,7 +43,8 @@ export function actions(service, about) {
       const before = chosen && JSON.stringify([contractOf(chosen), contract?.schemas]);
       contract = told;
       // A form that is being filled in stays as it is, unless the action has changed.
-      if (chosen && before !== JSON.stringify([contractOf(chosen), contract.schemas])) choose(chosen);
+      const isOther = before !== JSON.stringify([contractOf(chosen), contract.schemas]);
+      if (chosen && isOther && !form.isBusy()) choose(chosen);
       note.hidden = true;
       channels.hidden = contract.channels.length === 0;
       write(channels, `Listens to ${contract.channels.map((channel) => channel.channel).join(", ")}`);
@@ -52,6 +54,7 @@ export function actions(service, about) {
       // A service of an earlier version does not tell; anything else may pass.
       if (error.code !== "unknown_action") replicas = "";
     }
+    isTold = true;
     show(last);
   }
 
@@ -63,7 +66,7 @@ export function actions(service, about) {
     const shown = [...names].filter((name) => !name.startsWith("daebus.")).sort();
     showList(shown.map((name) => ({ name, ...figures.get(name) })));
     node.hidden = shown.length === 0 && contract === null;
-    if (chosen === null && shown.length) choose(shown[0]);
+    if (chosen === null && isTold && shown.length) choose(shown[0]);
     mark();
   }
 
