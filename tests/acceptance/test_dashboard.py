@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,10 @@ import redis
 from daebus import Daebus, DaebusCaller, SettingsError
 from daebus.bus.embedded import EmbeddedServer
 from daebus.channels import dead_key, inbox_key
+from daebus.operate.dashboard import feed as feed_module
 from daebus.operate.dashboard.command import dashboard as command
+from daebus.operate.fleet import Fleet
+from daebus.operate.fleet_watch import FleetWatch
 from fixtures.commands import daebus_each
 from fixtures.dashboards import TOKEN, Dashboard, start_dashboard
 from fixtures.processes import Processes
@@ -366,6 +370,49 @@ def test_read_only_shows_and_changes_nothing(
 
     assert len(listed) == 1
     assert {answer.json()["code"] for answer in refused} == {"read_only"}
+
+
+# --- what is told ---
+
+
+def first_events(dashboard: Dashboard) -> list[dict[str, Any]]:
+    """The data of the first two events that a page gets: `hello` and `fleet`."""
+    with dashboard.client() as page, page.stream("GET", "/api/events") as events:
+        data = (line for line in events.iter_lines() if line.startswith("data: "))
+        return [
+            json.loads(line.removeprefix("data: ")) for line, _ in zip(data, "12", strict=False)
+        ]
+
+
+def test_a_page_that_is_opened_again_gets_what_was_before(dashboard: Dashboard) -> None:
+    _, told = first_events(dashboard)
+    hello, _ = first_events(dashboard)
+
+    assert told["point"] in hello["points"]
+
+
+def test_nobody_looks_while_no_page_is_open(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "EVERY_S", 0.01)
+    looks = []
+
+    class Watch(FleetWatch):
+        def look(self) -> Fleet:
+            looks.append(1)
+            return super().look()
+
+    async def watch() -> tuple[int, int]:
+        feed = feed_module.Feed(Watch(url, []), {})
+        feed.start()
+        events = feed.events()
+        seen = [await anext(events) for _ in range(3)]
+        await events.aclose()
+        await asyncio.sleep(0.05)  # One may be under way.
+        before = len(looks)
+        await asyncio.sleep(0.2)  # That nothing happens takes time to see.
+        await feed.stop()
+        return len(seen), len(looks) - before
+
+    assert asyncio.run(watch()) == (3, 0)
 
 
 # --- the command ---

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from daebus import Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
@@ -426,3 +426,23 @@ def test_who_may_only_look_finds_no_buttons(
     expect(page.locator(".letter pre")).to_contain_text('"amount": 5')
     for name in ("Retry", "Drop"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
+
+
+def test_a_form_comes_when_it_is_known_what_the_action_takes(
+    start: Callable[[Daebus], DaebusCaller],
+    app: Daebus,
+    pages: Pages,
+    dashboard: Dashboard,
+    service_name: str,
+) -> None:
+    start(app)
+    held: list[Route] = []
+    page = pages.open(dashboard)
+    page.route("**/api/contract*", held.append)
+    page.goto(f"{dashboard.origin}/#/service/{service_name}")
+    page.get_by_role("button", name="add").click(trial=True)
+    expect(page.locator("form")).to_have_count(0)
+
+    held[0].continue_()
+
+    expect(page.get_by_label("a integer")).to_be_visible()
