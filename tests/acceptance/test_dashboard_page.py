@@ -438,7 +438,7 @@ def test_a_form_comes_when_it_is_known_what_the_action_takes(
     start(app)
     held: list[Route] = []
     page = pages.open(dashboard)
-    page.route("**/api/contract*", held.append)
+    page.route("**/api/contract*", lambda route: held.append(route))
     page.goto(f"{dashboard.origin}/#/service/{service_name}")
     page.get_by_role("button", name="add").click(trial=True)
     expect(page.locator("form")).to_have_count(0)
