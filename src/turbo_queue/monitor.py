@@ -66,10 +66,15 @@ class QueueStats:
 
 
 class Monitor:
-    """Looks at a queue again and again; what a batch holds is read once.
+    """Looks at a queue again and again; what a batch holds is read once. Made by `Queue.monitor`.
 
     Args:
         folder: Whose queue.
+
+    Example:
+        >>> monitor = Queue(folder).monitor()
+        >>> monitor.look().ready.batches
+        0
     """
 
     def __init__(self, folder: Folder) -> None:
