@@ -174,7 +174,7 @@ def dashboard_call(url: str, folder: Path) -> None:
     def build(year: int, currency: Literal["EUR", "USD"] = "EUR") -> str:
         """Build the report of a year, and tell how far it is."""
         for part in range(1, 4):
-            threading.Event().wait(0.5)
+            threading.Event().wait(1)
             app.response.send({"part": part, "of": 3}, final=False)
         return f"the report of {year} in {currency}"
 
