@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 from daebus.bus.connection import check_url
 from daebus.bus.presence import Replica
@@ -173,22 +175,34 @@ class Daebus(Registrar):
         show_logs(logging.DEBUG if debug else logging.INFO)
         stopping = threading.Event()
         with stop_on_signals(stopping.set):
-            lifecycle = self._start(service, stopping)
+            lifecycle = self._start(service, self._url, self._settings, stopping)
             lifecycle.stopping.wait()
             lifecycle.stop()
 
-    def start(self, service: str | None = None) -> None:
+    def start(
+        self,
+        service: str | None = None,
+        *,
+        url: str | None = None,
+        spool: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Serve in the background, until `stop`. For tests, and inside other programs.
 
         Args:
             service: the service's name; the app's name if None.
+            url: the server's address, above that of the app.
+            spool: the folder for what is kept on disk, above that of the app.
 
         Raises:
             ServerUnavailable: the server cannot be reached.
             SettingsError: the service's name cannot be one, or the app runs already.
             RegistrationError: a handler cannot be served.
         """
-        self._start(service, threading.Event())
+        settings = self._settings
+        if spool is not None:
+            settings = replace(settings, spool=Path(spool).absolute())
+        url = check_url(url) if url is not None else self._url
+        self._start(service, url, settings, threading.Event())
 
     def stop(self) -> None:
         """Stop: take nothing new, let what is in progress finish within the grace time.
@@ -237,7 +251,13 @@ class Daebus(Registrar):
         """
         return current_response()
 
-    def _start(self, service: str | None, stopping: threading.Event) -> Lifecycle:
+    def _start(
+        self,
+        service: str | None,
+        url: str | None,
+        settings: ServiceSettings,
+        stopping: threading.Event,
+    ) -> Lifecycle:
         with self._lock:
             if self.is_running():
                 raise SettingsError(f"the app {self.name!r} runs already; stop it first")
@@ -247,9 +267,7 @@ class Daebus(Registrar):
                     "the service needs a name: app.run('my_service'), because the app's own name "
                     "is only '__main__'"
                 )
-            lifecycle = Lifecycle(
-                name, resolve_url(self._url), self._settings, self.registry, stopping
-            )
+            lifecycle = Lifecycle(name, resolve_url(url), settings, self.registry, stopping)
             self._lifecycle = lifecycle
             self.registry.closed_because = (
                 f"the app {self.name!r} has been started; register handlers before that"
