@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Self
 
 from turbo_queue.errors import SettingsError
@@ -110,6 +111,36 @@ def _value_of(placeholder: re.Match[str]) -> str:
     if value is None:
         raise SettingsError(f"the environment has no {name}; set it, or write ${{{name}:-default}}")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class SystemdSettings:
+    """What systemd tells a service that it watches over.
+
+    Args:
+        notify_socket: Where it listens: a path, or an abstract name that begins with `@`.
+        watchdog_s: Seconds without a sign of life after which it ends the service.
+    """
+
+    notify_socket: str | None
+    watchdog_s: float | None
+
+
+@cache
+def take_systemd() -> SystemdSettings:
+    """Take systemd's variables out of the environment, where children would find them.
+
+    They are for the main process alone (sd_notify(3), sd_watchdog_enabled(3)). They are taken once,
+    and remembered.
+    """
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    watchdog_us = os.environ.pop("WATCHDOG_USEC", "")
+    watchdog_pid = os.environ.pop("WATCHDOG_PID", "")
+    is_watched = watchdog_pid in {"", str(os.getpid())} and watchdog_us.isdecimal()
+    return SystemdSettings(
+        notify_socket=address if address[:1] in {"/", "@"} and len(address) > 1 else None,
+        watchdog_s=int(watchdog_us) / 1_000_000 if is_watched and int(watchdog_us) else None,
+    )
 
 
 def kafka_bootstrap() -> str:

@@ -18,7 +18,7 @@ from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
-from turbo_queue.pipeline.display import Display
+from turbo_queue.pipeline.display import Display, status_line
 from turbo_queue.pipeline.failures import is_result, unmarked
 from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.pipeline.outcome import Outcome
@@ -28,6 +28,7 @@ from turbo_queue.pipeline.supervisor import Supervisor
 from turbo_queue.records import events_for
 from turbo_queue.safe_folders import make_private
 from turbo_queue.signals import StopSignals
+from turbo_queue.systemd import Notifier
 
 #: Held while a pipeline runs in its folder.
 _LOCK_FILE = "pipeline.lock"
@@ -146,6 +147,7 @@ class Pipeline:
 
         Ctrl-C and SIGTERM end it in order: nothing more is read, what was read is finished within
         the grace time, and what is not waits for the next run. A second one ends it at once.
+        systemd is told when it is ready, how it gets on, that it lives, and that it stops.
 
         Args:
             progress: Show how it gets on: on a terminal by a line on stderr that changes,
@@ -202,8 +204,14 @@ class Pipeline:
             return self._run(plan, before, display.show)
 
     def _run(
-        self, plan: Plan, before: Callable[[], object], on_look: Callable[[Counts], object]
+        self, plan: Plan, before: Callable[[], object], show: Callable[[Counts], object]
     ) -> Outcome:
+        systemd = Notifier.from_environment()
+
+        def on_look(counts: Counts) -> None:
+            show(counts)
+            systemd.tell(status_line(counts))
+
         make_private(self.folder)
         held = self._lock()
         try:
@@ -216,8 +224,11 @@ class Pipeline:
                     grace_s=self._grace_s,
                     signals=self._signals,
                     on_look=on_look,
+                    on_ending=systemd.stopping,
                 )
                 supervisor.start()
+                if not self._signals.is_wanted:
+                    systemd.ready()
                 return supervisor.run()
         finally:
             self._signals = None
