@@ -23,6 +23,8 @@ from daebus.service.registry import Registrar
 from daebus.service.request import Request
 from daebus.service.response import Response
 from daebus.service.signals import stop_on_signals
+from daebus.service.systemd import telling_systemd
+from turbo_queue.systemd import Notifier
 
 log = get_logger(__name__)
 
@@ -166,7 +168,8 @@ class Daebus(Registrar):
     def run(self, service: str | None = None, debug: bool = False) -> None:  # noqa: FBT001, FBT002
         """Serve until SIGINT, SIGTERM or `stop`, then finish what is in progress.
 
-        Records are shown on stderr, unless the program has configured `logging` itself.
+        Records are shown on stderr, unless the program has configured `logging` itself. systemd
+        is told when the service is ready, how it gets on, that it lives, and that it stops.
 
         Args:
             service: the service's name, which is its channel; the app's name if None.
@@ -179,10 +182,14 @@ class Daebus(Registrar):
         """
         show_logs(logging.DEBUG if debug else logging.INFO)
         stopping = threading.Event()
+        systemd = Notifier.from_environment()
         with stop_on_signals(stopping.set):
             lifecycle = self._start(service, self._url, self._settings, stopping)
-            lifecycle.stopping.wait()
-            lifecycle.stop()
+            systemd.ready()
+            with telling_systemd(systemd, lifecycle.look, lifecycle.describe):
+                lifecycle.stopping.wait()
+                systemd.stopping()
+                lifecycle.stop()
 
     def start(
         self,
