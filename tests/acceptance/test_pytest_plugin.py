@@ -18,7 +18,7 @@ import os
 
 from daebus import Daebus, DaebusCaller, broadcast, request
 
-app = Daebus("calculator", url="redis://server.of.production:6379", spool="/not/for/tests")
+app = Daebus("calculator", url="redis://server.of.production:6379", spool="production")
 
 
 @app.action("add")
@@ -98,7 +98,8 @@ def test_the_server(daebus_server):
     assert "7 passed" in tests.output
     socket_path = Path((tmp_path / "url").read_text().removeprefix("unix://"))
     assert not socket_path.exists(), "the server still runs"
-    assert not (tmp_path / ".local").exists(), "files were kept outside of the tests' folder"
+    assert not (tmp_path / "production").exists(), "files are where production has them"
+    assert not (tmp_path / ".local").exists(), "files are where production has them"
 
 
 def test_what_fails_at_a_stop_is_told_and_everything_else_stops(run: Run) -> None:
