@@ -91,7 +91,7 @@ class AppStarter:
         Args:
             app: the app; it must not be running.
             service: the service's name; one that no other test uses if None.
-            timeout: seconds until a call of this caller ends with `TimeoutError`.
+            timeout: seconds until a call of this caller ends with `TimeoutError`; 10.
 
         Returns:
             The caller; `caller.service` is the service's name.
