@@ -21,11 +21,9 @@ from typing import Any, NamedTuple, cast
 from turbo_queue.alarm import Alarm
 from turbo_queue.errors import SettingsError
 from turbo_queue.forks import watch
+from turbo_queue.settings import LOOPBACK
 
 logger = logging.getLogger(__name__)
-
-#: Only programs of this machine can reach it, unless another address is asked for.
-LOOPBACK = "127.0.0.1"
 
 #: The path of each page.
 LIVE, READY, METRICS = "/live", "/ready", "/metrics"
@@ -81,6 +79,15 @@ def probe(troubles: Callable[[], Sequence[str]]) -> Page:
         return plain(HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
 
     return page
+
+
+def page_or_why_not(make: Callable[[], Page]) -> Page:
+    """The page that `make` makes; if a package for it is missing, one that says so (501)."""
+    try:
+        return make()
+    except ImportError as error:
+        answer = plain(HTTPStatus.NOT_IMPLEMENTED, str(error))
+        return lambda: answer
 
 
 def _escaped(control: re.Match[str]) -> str:
