@@ -67,9 +67,11 @@ class Running:
         }
 
     def stop(self) -> Outcome:
-        while self._thread.is_alive():
-            self.pipeline.stop()
-            self._thread.join(1)
+        self.pipeline.stop()
+        return self.wait()
+
+    def wait(self) -> Outcome:
+        self._thread.join(20)
         return self.outcomes[0]
 
 
@@ -176,7 +178,7 @@ def test_it_is_not_ready_before_the_sink_is_open_nor_while_it_stops(
     pipeline.pipeline.stop()
     eventually(lambda: pipeline.get("ready") == (503, "stopping\n"))
     gate.touch()
-    assert pipeline.stop().counts.handled == 1
+    assert pipeline.wait().counts.handled == 1
 
 
 def test_a_port_in_use_keeps_it_from_starting(tmp_path: Path) -> None:
