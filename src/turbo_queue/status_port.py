@@ -86,6 +86,7 @@ def page_or_why_not(make: Callable[[], Page]) -> Page:
     try:
         return make()
     except ImportError as error:
+        logger.warning("%s", error, extra={"event": "metrics.missing"})
         answer = plain(HTTPStatus.NOT_IMPLEMENTED, str(error))
         return lambda: answer
 
