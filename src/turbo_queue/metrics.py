@@ -6,12 +6,18 @@ Nothing is counted here: whoever puts or takes events knows nothing of this.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from typing import TypeVar
 
 try:
     from prometheus_client import REGISTRY, generate_latest
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
     from prometheus_client.registry import Collector
 except ImportError as error:
@@ -26,6 +32,11 @@ from turbo_queue.queue import Queue
 from turbo_queue.states import State
 from turbo_queue.status_port import Answer, Page
 
+__all__ = ["Collector", "Families", "Metric", "QueueCollector", "exposition", "metrics_page"]
+
+_Kind = TypeVar("_Kind", GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily)
+_Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
 #: The states whose events can be counted; those of loading batches are in their producers' memory.
 _COUNTED = [state for state in State if state is not State.LOADING]
 
@@ -39,32 +50,40 @@ class Families:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self._families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+        self._families: dict[str, _Family] = {}
 
     def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
         """Add a sample of what goes up and down."""
-        self._add(GaugeMetricFamily, name, text, value, labels)
+        self._of(GaugeMetricFamily, name, text, labels).add_metric(list(labels.values()), value)
 
     def counter(self, name: str, text: str, value: float, **labels: str) -> None:
         """Add a sample of what only goes up; the name gets `_total` at its end."""
-        self._add(CounterMetricFamily, name, text, value, labels)
+        self._of(CounterMetricFamily, name, text, labels).add_metric(list(labels.values()), value)
+
+    def histogram(
+        self, name: str, text: str, buckets: Sequence[tuple[str, int]], total: float, **labels: str
+    ) -> None:
+        """Add samples of a distribution.
+
+        Args:
+            name: Its name.
+            text: What it is.
+            buckets: Each upper bound, `+Inf` at last, and how many are not above it.
+            total: The sum of all.
+            labels: Names and values.
+        """
+        family = self._of(HistogramMetricFamily, name, text, labels)
+        family.add_metric(list(labels.values()), buckets, total)
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._families.values())
 
-    def _add(
-        self,
-        kind: type[GaugeMetricFamily | CounterMetricFamily],
-        name: str,
-        text: str,
-        value: float,
-        labels: dict[str, str],
-    ) -> None:
+    def _of(self, kind: type[_Kind], name: str, text: str, labels: Iterable[str]) -> _Kind:
         family = self._families.get(name)
-        if family is None:
+        if not isinstance(family, kind):
             family = kind(self._prefix + name, text, labels=list(labels))
             self._families[name] = family
-        family.add_metric(list(labels.values()), value)
+        return family
 
 
 class QueueCollector(Collector):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures import pipelines
 from fixtures.pipelines import LinesSink
 from fixtures.queues import fill
+from fixtures.status import get, metric, scraped, url_in, value
 from fixtures.waiting import eventually
 from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSource, Sink, Source
@@ -46,25 +43,13 @@ class Running:
 
     @property
     def url(self) -> str | None:
-        matches = map(_URL.search, self._caplog.messages)
-        return next((match[0] for match in matches if match), None)
+        return url_in(self._caplog.text)
 
     def get(self, page: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"{self.url}/{page}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            return error.code, error.read().decode()
+        return get(str(self.url), page)
 
-    def metrics(self) -> dict[str, float]:
-        """Each sample by its name and the values of its labels."""
-        status, text = self.get("metrics")
-        assert status == 200
-        return {
-            " ".join([sample.name, *sample.labels.values()]): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+    def metric(self, name: str, **labels: str) -> float:
+        return metric(str(self.url), f"turbo_queue_pipeline_{name}", **labels)
 
     def stop(self) -> Outcome:
         self.pipeline.stop()
@@ -73,9 +58,6 @@ class Running:
     def wait(self) -> Outcome:
         self._thread.join(20)
         return self.outcomes[0]
-
-
-_URL = re.compile(r"http://[\d.:]+")
 
 
 @pytest.fixture
@@ -98,23 +80,18 @@ def test_the_metrics_are_what_its_outcome_is(run, queue: Queue) -> None:
     fill(queue, range(1_000))
     pipeline = run(QueueSource(queue), work=pipelines.fails_at_13, attempts=2)
 
-    name = "turbo_queue_pipeline_events_{}_total orders".format
-    eventually(lambda: pipeline.metrics()[name("written")] == 999)
-    eventually(lambda: pipeline.metrics()[name("dead")] == 1)
-    seen = pipeline.metrics()
+    eventually(lambda: pipeline.metric("events_written_total") == 999)
+    eventually(lambda: pipeline.metric("events_dead_total") == 1)
+    seen = scraped(str(pipeline.url))
     counts = pipeline.stop().counts
 
-    assert {what: seen[name(what)] for what in ("read", "handled", "written", "retried")} == {
-        "read": counts.read,
-        "handled": counts.handled,
-        "written": counts.written,
-        "retried": counts.retried,
-    }
+    for name in ("read", "handled", "written", "retried", "dead"):
+        assert value(seen, f"turbo_queue_pipeline_events_{name}_total") == getattr(counts, name)
     assert (counts.handled, counts.written, counts.retried, counts.dead) == (1_000, 999, 1, 1)
-    assert seen["turbo_queue_events orders/dead ready"] == 1
-    assert seen[f"turbo_queue_events_out_total {queue.path}"] == 1_000
-    assert seen["turbo_queue_pipeline_processes orders worker"] == 2
-    assert seen["process_resident_memory_bytes"] > 0
+    assert value(seen, "turbo_queue_events", queue="orders/dead", state="ready") == 1
+    assert value(seen, "turbo_queue_events_out_total", queue=str(queue.path)) == 1_000
+    assert value(seen, "turbo_queue_pipeline_processes", role="worker", pipeline="orders") == 2
+    assert value(seen, "process_resident_memory_bytes") > 0
 
 
 def test_it_is_ready_while_it_works_though_there_is_nothing_to_do(run, queue: Queue) -> None:
@@ -122,7 +99,7 @@ def test_it_is_ready_while_it_works_though_there_is_nothing_to_do(run, queue: Qu
 
     eventually(lambda: pipeline.get("ready") == (200, "ok\n"))
     assert pipeline.get("live") == (200, "ok\n")
-    assert pipeline.metrics()["turbo_queue_pipeline_ready orders"] == 1
+    assert pipeline.metric("ready") == 1
 
 
 def test_a_sink_that_takes_nothing_makes_it_unready_and_not_dead(
@@ -154,10 +131,10 @@ def test_a_worker_that_is_gone_makes_it_unready_until_another_can_work(
 
     unready = (503, "1 of 2 worker processes is ready\n")
     eventually(lambda: pipeline.get("ready") == unready)
-    assert pipeline.metrics()["turbo_queue_pipeline_processes orders worker"] == 1
+    assert pipeline.metric("processes", role="worker") == 1
     gate.touch()
     eventually(lambda: pipeline.get("ready")[0] == 200)
-    assert pipeline.metrics()["turbo_queue_pipeline_restarts_total orders"] == 1
+    assert pipeline.metric("restarts_total") == 1
 
 
 def test_it_is_not_ready_before_the_sink_is_open_nor_while_it_stops(

@@ -17,7 +17,7 @@ from daebus.operate import output
 from daebus.operate.output import ExitCode
 from daebus.service.probe_file import LIVE, READY
 
-#: How long a service may take to answer, in seconds; Kubernetes waits for one unless told otherwise.
+#: How long a service may take to answer, in seconds.
 ANSWER_S = 5.0
 
 
@@ -58,7 +58,7 @@ def probe(
         ),
     ] = 10.0,
 ) -> None:
-    """Tell whether a service on this machine is ready: exit code 0 if it is, else 1 with the reason.
+    """Tell whether a service of this machine is ready: exit code 0 if it is, else 1.
 
     For probes that run a command. Kubernetes asks the port itself, and a shell
     can read the file, both with less effort than a command that starts Python.

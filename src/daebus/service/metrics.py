@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import accumulate, zip_longest
 
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from daebus.bus.presence import Figures, Replica
 from daebus.latency import BOUNDS_S, BUCKETS
 from daebus.service.health import Vitals
-from turbo_queue.metrics import Families
+from turbo_queue.metrics import Collector, Families, Metric
 
 #: The upper bounds of the buckets as labels.
 _BOUNDS = [*map(str, BOUNDS_S), "+Inf"]
@@ -44,22 +41,23 @@ class ServiceCollector(Collector):
         """Look at it now."""
         replica, vitals = self._describe(), self._look()
         families = Families("daebus_")
-        durations = HistogramMetricFamily(
-            "daebus_request_duration_seconds",
-            "From a message's arrival to the end of its handling.",
-            labels=["service", "kind", "handler"],
-        )
         for kind, handler, figures in _handlers(replica):
             labels = {"service": replica.service, "kind": kind, "handler": handler}
             families.counter("requests", "Messages that were handled.", figures.handled, **labels)
             families.counter(
                 "request_errors", "Messages whose handling failed.", figures.errors, **labels
             )
-            durations.add_metric(list(labels.values()), _buckets(figures), figures.total_s)
+            families.histogram(
+                "request_duration_seconds",
+                "From a message's arrival to the end of its handling.",
+                _buckets(figures),
+                figures.total_s,
+                **labels,
+            )
         _add_state(families, replica, vitals)
         _add_incidents(families, replica)
         _add_stored(families, replica.service, self._stored())
-        return [*families, durations]
+        return families
 
 
 def _handlers(replica: Replica) -> Iterable[tuple[str, str, Figures]]:
@@ -72,7 +70,7 @@ def _handlers(replica: Replica) -> Iterable[tuple[str, str, Figures]]:
             yield kind, name, figures.get(name) or Figures()
 
 
-def _buckets(figures: Figures) -> list[tuple[str, float]]:
+def _buckets(figures: Figures) -> list[tuple[str, int]]:
     """Upper bounds, and how many took no longer."""
     counts = [count for count, _ in zip_longest(figures.latency, range(BUCKETS), fillvalue=0)]
     return list(zip(_BOUNDS, accumulate(counts), strict=True))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
-
-from turbo_queue.metrics import Families
+from turbo_queue.metrics import Collector, Families, Metric
 from turbo_queue.pipeline.condition import Condition
 
 _COUNTERS = {
