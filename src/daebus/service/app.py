@@ -80,6 +80,11 @@ class Daebus(Registrar):
             with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
         max_stall: seconds for which messages may wait while no handler finishes, before the service
             calls itself neither ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
+        metrics_port: serve metrics for Prometheus and probes of its health at this port, 0 for any
+            that is free (`DAEBUS_METRICS_PORT`); none if None.
+        metrics_host: … at this address (`DAEBUS_METRICS_HOST`, 127.0.0.1).
+        probe_file: a file that says how it is, for probes that run a command
+            (`DAEBUS_PROBE_FILE`); none if None.
 
     Raises:
         SettingsError: a value makes no sense; the text says which.
@@ -119,6 +124,9 @@ class Daebus(Registrar):
         max_inbox: int | None = None,
         deduplication: float | None = None,
         max_stall: float | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
+        probe_file: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -146,6 +154,9 @@ class Daebus(Registrar):
             max_inbox=max_inbox,
             deduplication=deduplication,
             max_stall=max_stall,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            probe_file=probe_file,
         )
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import inf
 from os import PathLike
@@ -27,6 +28,7 @@ from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.supervisor import Supervisor
 from turbo_queue.records import events_for
 from turbo_queue.safe_folders import make_private
+from turbo_queue.settings import metrics_address
 from turbo_queue.signals import StopSignals
 from turbo_queue.systemd import Notifier
 
@@ -59,6 +61,9 @@ class Pipeline:
         fsync: Make what was committed survive a loss of power, too.
         grace: Seconds to finish what was read, after a first Ctrl-C or SIGTERM; 10.
         start_method: `fork`, `spawn` or `forkserver`; as the program does.
+        metrics_port: Serve metrics for Prometheus and probes of its health at this port while it
+            runs, 0 for any that is free (`TURBO_QUEUE_METRICS_PORT`); none if None.
+        metrics_host: … at this address (`TURBO_QUEUE_METRICS_HOST`, 127.0.0.1).
 
     Raises:
         SettingsError: an argument makes no sense.
@@ -92,6 +97,8 @@ class Pipeline:
         fsync: bool = False,
         grace: float = 10.0,
         start_method: str | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
         _check_number("attempts", attempts, 1)
@@ -105,6 +112,7 @@ class Pipeline:
             )
         load_work(work)
         self._processes = processes or len(_cores())
+        self._status_address = metrics_address(metrics_port, metrics_host)
         self._grace_s = grace
         self._start_method = start_method
         self._signals: StopSignals | None = None
@@ -226,13 +234,21 @@ class Pipeline:
                     on_look=on_look,
                     on_ending=systemd.stopping,
                 )
-                supervisor.start()
-                if not self._signals.is_wanted:
-                    systemd.ready()
-                return supervisor.run()
+                with self._watched(plan, supervisor):
+                    supervisor.start()
+                    if not self._signals.is_wanted:
+                        systemd.ready()
+                    return supervisor.run()
         finally:
             self._signals = None
             release(held)
+
+    def _watched(self, plan: Plan, supervisor: Supervisor) -> AbstractContextManager[None]:
+        if self._status_address is None:
+            return nullcontext()
+        from turbo_queue.pipeline.status import serving  # noqa: PLC0415 - HTTP takes 30 ms to load
+
+        return serving(self._status_address, plan, supervisor.condition)
 
     def _revive(self) -> None:
         """Put the dead letters back: results among the results, the others to be tried again."""
