@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -153,6 +155,28 @@ def test_the_unit_of_a_pipeline_works_in_its_own_folder(
 
     assert process.wait() == 0, process.output
     assert (srv / "state" / "orders" / "dead").is_dir()
+
+
+def test_the_container_serves_and_knows_whether_it_is_healthy(
+    srv: Path, processes: Processes, url: str
+) -> None:
+    text = (DEPLOY / "Containerfile").read_text()
+    serve, check = (
+        json.loads(words) for words in re.findall(r"^(?:HEALTH.*)?CMD (.*)$", text, re.MULTILINE)
+    )
+    given = dict(re.findall(r"(DAEBUS_\w+)=([^\s\\]+)", text.partition("\nENV ")[2]))
+    assert given.keys() == {"DAEBUS_SPOOL", "DAEBUS_METRICS_PORT"}
+    env = {"DAEBUS_URL": url, "DAEBUS_METRICS_PORT": "0"}
+    env["PATH"] = f"{srv}/calculator/.venv/bin{os.pathsep}{os.environ['PATH']}"
+    service = processes.run(["env", *serve], env=env, cwd=srv / "calculator")
+    service.wait_for("is ready")
+    [port] = re.findall(r"probes are at http://127.0.0.1:(\d+)", service.output)
+    env["DAEBUS_METRICS_PORT"] = port
+
+    assert processes.run(["env", *check], env=env).wait() == 0
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    assert processes.run(["env", *check], env=env).wait() == 1
 
 
 @pytest.mark.parametrize("name", ["daebus@.service", "turbo-queue@.service"])
