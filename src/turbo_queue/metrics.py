@@ -94,7 +94,7 @@ class QueueCollector(Collector):
     Example:
         >>> families = QueueCollector({"orders": Queue(folder)}).collect()
         >>> {family.name: family for family in families}["turbo_queue_events"].samples[0].value
-        3.0
+        3
     """
 
     def __init__(self, queues: Mapping[str, Queue]) -> None:
