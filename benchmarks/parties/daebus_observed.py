@@ -9,27 +9,24 @@ from time import perf_counter
 
 from common import PAYLOAD, cpu_s, give, main, ready, time_calls
 
+from opentelemetry import trace as tracing
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
 from daebus import Daebus, DaebusCaller, request, response
+
+
+class Nowhere(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002
+        return SpanExportResult.SUCCESS
 
 
 def trace(share: float) -> None:
     """Make spans of this share of the requests, in batches to an exporter that drops them."""
-    from opentelemetry import trace as api
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import (
-        BatchSpanProcessor,
-        SpanExporter,
-        SpanExportResult,
-    )
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-
-    class Nowhere(SpanExporter):
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002
-            return SpanExportResult.SUCCESS
-
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(share)))
     provider.add_span_processor(BatchSpanProcessor(Nowhere()))
-    api.set_tracer_provider(provider)
+    tracing.set_tracer_provider(provider)
 
 
 def options_of(traces: float | None) -> dict[str, bool]:
