@@ -40,7 +40,7 @@ def observing(run: Run) -> None:
     if PARTY not in run.parties:
         return
     run.note("requests to a service that is looked at")
-    rounds, count = (3, 20_000) if run.is_quick else (9, 150_000)
+    rounds, count = (3, 20_000) if run.is_quick else (7, 100_000)
     measured: dict[str, list[dict[str, float]]] = {way.name: [] for way in WAYS}
     with ExitStack() as stack:
         services = {way: _service(run, stack, way) for way in WAYS}

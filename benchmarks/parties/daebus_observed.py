@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from common import PAYLOAD, cpu_s, give, main, ready, time_calls
-
 from opentelemetry import trace as tracing
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
