@@ -25,7 +25,6 @@ except ImportError as error:
         "metrics need the package prometheus-client; install it with: pip install 'daebus[metrics]'"
     ) from error
 
-from turbo_queue.errors import FolderFailed
 from turbo_queue.folder import Folder
 from turbo_queue.monitor import Monitor, QueueStats
 from turbo_queue.queue import Queue
@@ -95,31 +94,34 @@ class QueueCollector(Collector):
     Example:
         >>> families = QueueCollector({"orders": Queue(folder)}).collect()
         >>> {family.name: family for family in families}["turbo_queue_events"].samples[0].value
-        3.0
+        3
     """
 
     def __init__(self, queues: Mapping[str, Queue]) -> None:
-        self._monitors = {name: Monitor(Folder(queue.path)) for name, queue in queues.items()}
+        self._folders = {name: Folder(queue.path) for name, queue in queues.items()}
+        self._monitors = {name: Monitor(folder) for name, folder in self._folders.items()}
         self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
         """Look at the queues now."""
         families = Families("turbo_queue_")
         for name, monitor in self._monitors.items():
-            try:
-                with self._lock:  # Two may scrape at once.
-                    stats = monitor.look()
-            except FolderFailed:
-                _add_up(families, name, is_up=False)
-                continue
-            _add_up(families, name, is_up=True)
-            _add_queue(families, name, stats)
-            _add_traffic(families, name, stats)
+            stats = self._look(name, monitor)
+            is_up = stats is not None
+            families.gauge("up", "Whether the queue is there and can be read.", is_up, queue=name)
+            if stats is not None:
+                _add_queue(families, name, stats)
+                _add_traffic(families, name, stats)
         return families
 
-
-def _add_up(families: Families, queue: str, *, is_up: bool) -> None:
-    families.gauge("up", "Whether the folder of the queue can be read.", is_up, queue=queue)
+    def _look(self, name: str, monitor: Monitor) -> QueueStats | None:
+        if not self._folders[name].exists():
+            return None
+        try:
+            with self._lock:  # Two may scrape at once.
+                return monitor.look()
+        except OSError:
+            return None
 
 
 def _add_queue(families: Families, queue: str, stats: QueueStats) -> None:
