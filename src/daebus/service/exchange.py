@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from daebus.service.request import Request
@@ -60,6 +61,11 @@ class Exchange:
         self.size_bytes = len(data)
         self.delivery = delivery
         self.has_begun = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What its caller passed along."""
+        return self.request.headers
 
     def arguments(self) -> tuple[Any, ...]:
         """The handler's arguments.
