@@ -11,6 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -18,12 +19,14 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from daebus.bus.commands import Receivers
+from daebus.channels import is_pattern
 from daebus.errors import Code
 from daebus.service.context import current
 from daebus.service.exchange import Exchange
 from daebus.service.registry import Function
 from daebus.service.request import Request
 from daebus.service.response import Response
+from daebus.service.routes import Route
 from daebus.spans import (
     STATUS_CODE,
     context_of,
@@ -39,8 +42,14 @@ Description = tuple[str, SpanKind, dict[str, str]]
 Describe = Callable[[Exchange], Description]
 
 
-def of_action(service: str, name: str, function: Function) -> Function:
-    """An action's function with a span around it: a server's, or a consumer's if nobody waits."""
+def with_span(service: str, route: Route) -> Route:
+    """The same route, whose function makes a span."""
+    describe = _of_action(service, route.name) if route.is_action else _of_listener(route.name)
+    return replace(route, function=_around(route.function, describe))
+
+
+def _of_action(service: str, name: str) -> Describe:
+    """A server's span, or a consumer's where nobody waits for the answer."""
     method = f"{service}/{name}"
     answered = (method, SpanKind.SERVER, rpc_attributes(service, name))
     unanswered = _consumer(method)
@@ -48,19 +57,18 @@ def of_action(service: str, name: str, function: Function) -> Function:
     def describe(exchange: Exchange) -> Description:
         return unanswered if exchange.request.reply_to is None else answered
 
-    return _around(function, describe)
+    return describe
 
 
-def of_listener(channel: str, function: Function, *, is_pattern: bool) -> Function:
-    """A listener's function with a consumer's span around it."""
+def _of_listener(channel: str) -> Describe:
     name, kind, attributes = _consumer(channel)
-    if is_pattern:
+    if is_pattern(channel):
         attributes["messaging.destination.template"] = channel
 
     def describe(exchange: Exchange) -> Description:
         return name, kind, {**attributes, "messaging.destination.name": exchange.request.channel}
 
-    return _around(function, describe)
+    return describe
 
 
 def _consumer(destination: str) -> Description:
