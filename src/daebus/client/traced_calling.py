@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from daebus.client.calling import Calling
-from daebus.errors import RemoteError
+from daebus.errors import Code, RemoteError
 from daebus.spans import (
     fail,
     fail_with_code,
@@ -146,10 +146,10 @@ def _failing(span: Span) -> Iterator[None]:
 
 
 def _end_with(span: Span, error: BaseException) -> None:
-    if isinstance(error, GeneratorExit):  # A stream was closed before its end.
-        error = CancelledError()
     if isinstance(error, RemoteError):
         fail_with_code(span, error.code, error.message)
+    elif isinstance(error, CancelledError | GeneratorExit):  # Or a stream was closed.
+        fail_with_code(span, Code.CANCELLED, "the caller cancelled it")
     else:
         fail(span, error)
     span.end()
