@@ -88,21 +88,44 @@ def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: St
         eventually(lambda: app.health().is_ready)
 
 
-def test_slow_handlers_with_nothing_waiting_are_no_trouble(start: Start) -> None:
-    app = Daebus("app", max_workers=2, max_stall=0.1)
+def test_a_service_whose_event_loop_is_blocked_is_neither_ready_nor_alive(start: Start) -> None:
+    app = Daebus("app", max_stall=0.5)
+
+    with Gate() as gate:
+
+        @app.action("block")
+        async def block() -> bool:
+            return gate.pass_through()
+
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("block")]
+        eventually(gate.is_waited_for)
+        calls.append(caller.submit("block"))
+
+        eventually(lambda: not app.health().is_live)
+
+        gate.open()
+        assert all(call.result(10) for call in calls)
+
+
+def test_a_slow_handler_is_no_trouble_before_messages_have_waited_for_long(start: Start) -> None:
+    app = Daebus("app", max_workers=1, max_stall=3.0)
 
     with Gate() as gate:
         app.action("wait")(gate.pass_through)
         gate.close()
         caller = start(app)
-        call = caller.submit("wait")
+        calls = [caller.submit("wait")]
         eventually(gate.is_waited_for)
-        # Two beats of the service's heart.
+        # Two beats of the service's heart, in which nothing waits.
         assert not threading.Event().wait(4.5)
+        calls.append(caller.submit("wait"))
+        eventually(lambda: app.stats().backlog == 1)
 
         assert app.health().is_ready
         gate.open()
-        assert call.result(10)
+        assert all(call.result(10) for call in calls)
 
 
 def test_a_service_that_stops_is_not_ready_while_it_finishes(start: Start) -> None:

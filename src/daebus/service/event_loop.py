@@ -55,10 +55,10 @@ class EventLoop:
 
     def offer(self, exchange: Exchange) -> bool:
         """Start a task for a message; False when as many, or as large, as allowed are running."""
-        in_progress, size = self.in_progress, exchange.size_bytes
+        count, size = len(self._tasks) + len(self._incoming), exchange.size_bytes
         in_hand = self._offered_bytes - self._done_bytes
         # One that is larger than all that is allowed shall be handled, too.
-        if in_progress >= self._max_tasks or (in_progress and in_hand + size > self._max_bytes):
+        if count >= self._max_tasks or (count and in_hand + size > self._max_bytes):
             return False
         self._offered_bytes += size
         self._incoming.append(exchange)
@@ -69,12 +69,12 @@ class EventLoop:
     @property
     def in_progress(self) -> int:
         """See `Runner`."""
-        return len(self._tasks) + len(self._incoming)
+        return len(self._tasks)
 
     @property
     def waiting(self) -> int:
-        """See `Runner`: each message has a task at once."""
-        return 0
+        """See `Runner`: each message has a task at once, unless a handler blocks the loop."""
+        return len(self._incoming)
 
     @property
     def spilled(self) -> int:
