@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from time import monotonic
 
 import pytest
 from opentelemetry import baggage, trace
@@ -25,7 +27,7 @@ from daebus import (
 )
 from fixtures import traced_handlers
 from fixtures.processes import Processes
-from fixtures.spans import Spans, set_up
+from fixtures.spans import Spans, hang_at_flush, set_up
 from fixtures.waiting import eventually
 
 Start = Callable[[Daebus], DaebusCaller]
@@ -326,6 +328,44 @@ def test_the_trace_goes_on_in_worker_processes(
     handled = [span.pid for span in spans.all() if span.kind == "SERVER"]
     assert handled == pids
     assert os.getpid() not in handled
+
+
+def test_a_collector_that_does_not_answer_holds_up_no_stop(start: Start, spans: Spans) -> None:
+    app = Daebus("app", processes=1, start_method="fork", grace=20.0, traces=True)
+    app.action("pid", workers="process")(os.getpid)
+    app.on_worker_start(hang_at_flush)
+    start(app).call("pid")
+
+    began = monotonic()
+    app.stop()
+
+    assert monotonic() - began < 10
+
+
+def test_a_service_that_ends_exports_its_last_spans(
+    url: str, service_name: str, spans: Spans, processes: Processes
+) -> None:
+    service = processes.python(
+        """
+        import sys
+        sys.path.insert(0, "tests")
+        from daebus import Daebus
+        from fixtures import spans
+        spans.set_up()
+        app = Daebus("app", traces=True)
+        app.action("echo")(lambda: 1)
+        app.run(sys.argv[1])
+        """,
+        service_name,
+    )
+    service.wait_for("is ready")
+
+    with DaebusCaller(service_name) as caller:
+        caller.call("echo")
+    service.signal(signal.SIGTERM)
+
+    assert service.wait() == 0
+    assert spans.one("SERVER").pid == service.pid
 
 
 def test_a_message_that_is_delivered_again_stays_in_its_trace(serve: Start, spans: Spans) -> None:

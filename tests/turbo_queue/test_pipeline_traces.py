@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -203,7 +204,7 @@ def test_caller_service_process_and_pipeline_are_one_trace(
     (result,) = results.consumer().take(timeout=20)
     orders.close()
     assert packing.wait() == 0
-    service.signal(15)
+    service.signal(signal.SIGTERM)
     assert service.wait() == 0
 
     assert spans.tree(4, service_name) == [
