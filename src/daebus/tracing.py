@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 
 from daebus import settings
 from daebus.errors import SettingsError
@@ -30,10 +29,12 @@ def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third c
     """
     if not settings.flag("traces", given):
         return False
-    if find_spec("opentelemetry") is None:
+    try:
+        import opentelemetry.propagate  # noqa: F401, PLC0415 - an extra
+    except ImportError:
         raise SettingsError(
             "traces need OpenTelemetry's API, which is not installed: pip install 'daebus[traces]'"
-        )
+        ) from None
     return True
 
 

@@ -6,7 +6,6 @@ OpenTelemetry's API is imported only where traces are wanted, by `spans`.
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 
 from turbo_queue import settings
 from turbo_queue.errors import SettingsError
@@ -21,10 +20,12 @@ def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third c
     """
     if not settings.flag("traces", given):
         return False
-    if find_spec("opentelemetry") is None:
+    try:
+        import opentelemetry.propagate  # noqa: F401, PLC0415 - an extra
+    except ImportError:
         raise SettingsError(
             "traces need OpenTelemetry's API, which is not installed: pip install 'daebus[traces]'"
-        )
+        ) from None
     return True
 
 

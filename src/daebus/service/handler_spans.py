@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -123,7 +124,8 @@ def _in_span(describe: Describe) -> Iterator[None]:
         yield
     except BaseException as error:
         fail(span, error)
-        if exchange.request.reply_to is not None:
+        # Why an async handler is cancelled, and what its caller is told, is not known here.
+        if exchange.request.reply_to is not None and not isinstance(error, CancelledError):
             span.set_attribute(STATUS_CODE, Code.HANDLER_ERROR)
         raise
     finally:
