@@ -85,9 +85,12 @@ class Daebus(Registrar):
         metrics_host: … at this address (`DAEBUS_METRICS_HOST`, 127.0.0.1).
         probe_file: a file that says how it is, for probes that run a command
             (`DAEBUS_PROBE_FILE`); none if None.
+        traces: make a span of OpenTelemetry for each message that is handled (`DAEBUS_TRACES`,
+            off).
 
     Raises:
-        SettingsError: a value makes no sense; the text says which.
+        SettingsError: a value makes no sense, or traces are wanted and the package for them is not
+            installed; the text says which.
 
     Example:
         >>> app = Daebus("calculator", max_workers=20)
@@ -127,6 +130,7 @@ class Daebus(Registrar):
         metrics_port: int | None = None,
         metrics_host: str | None = None,
         probe_file: str | os.PathLike[str] | None = None,
+        traces: bool | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -157,6 +161,7 @@ class Daebus(Registrar):
             metrics_port=metrics_port,
             metrics_host=metrics_host,
             probe_file=probe_file,
+            traces=traces,
         )
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+from turbo_queue import tracing
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
@@ -64,9 +65,11 @@ class Pipeline:
         metrics_port: Serve metrics for Prometheus and probes of its health at this port while it
             runs, 0 for any that is free (`TURBO_QUEUE_METRICS_PORT`); none if None.
         metrics_host: … at this address (`TURBO_QUEUE_METRICS_HOST`, 127.0.0.1).
+        traces: Make a span of OpenTelemetry for the work on each event (`TURBO_QUEUE_TRACES`, off).
 
     Raises:
-        SettingsError: an argument makes no sense.
+        SettingsError: an argument makes no sense, or traces are wanted and the package for them is
+            not installed.
 
     Example:
         >>> from turbo_queue.connectors import IterableSource, QueueSink
@@ -99,6 +102,7 @@ class Pipeline:
         start_method: str | None = None,
         metrics_port: int | None = None,
         metrics_host: str | None = None,
+        traces: bool | None = None,
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
         _check_number("attempts", attempts, 1)
@@ -129,6 +133,7 @@ class Pipeline:
             max_batch_age=max_batch_age,
             max_ready_files=max_ready_files,
             fsync=fsync,
+            traces=tracing.is_wanted(traces),
         )
         _ = self._plan.retries  # Checks the settings of the queues.
 
