@@ -15,6 +15,7 @@ from daebus.operate import (
     listening,
     listing,
     output,
+    probing,
     running,
     serving,
     top,
@@ -45,6 +46,7 @@ for command in (
 cli.add_typer(burying.dead, name="dead")
 cli.command()(dashboard)
 cli.command()(gateway)
+cli.command()(probing.probe)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 
