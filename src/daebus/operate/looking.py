@@ -33,8 +33,6 @@ class Looker:
         self._on_look = on_look
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daebus-looking", daemon=True)
-        #: Whether to leave looks out.
-        self.is_paused = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -48,8 +46,7 @@ class Looker:
     def _run(self) -> None:
         while True:
             began = monotonic()
-            if not self.is_paused:
-                self._look()
+            self._look()
             # Where there is very much to look at, half of the time is left to the view.
             if self._stopping.wait(max(self._interval_s, monotonic() - began)):
                 break
