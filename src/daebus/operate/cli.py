@@ -15,6 +15,7 @@ from daebus.operate import (
     listening,
     listing,
     output,
+    probing,
     running,
     serving,
     top,
@@ -41,6 +42,7 @@ for command in (
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.command()(probing.probe)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 
