@@ -110,11 +110,7 @@ def test_a_foreign_database_is_not_run_to_count_its_events(queue: Queue) -> None
     fill_in_batches(queue, [1, 2])
     name = "ready_1795247780_019aa5d5-0000-7000-8000-000000000001.db"
     with closing(sqlite3.connect(queue.path / name)) as database:
-        database.execute(
-            "CREATE VIEW batch AS WITH RECURSIVE endless(events) AS "
-            "(VALUES (1) UNION ALL SELECT events + 1 FROM endless) "
-            "SELECT max(events) AS events FROM endless"
-        )
+        database.execute("CREATE VIEW batch AS SELECT 1000 AS events")  # Or one without an end.
 
     stats = queue.stats()
 

@@ -31,19 +31,23 @@ class Looker:
         self._watch = watch
         self._interval_s = interval_s
         self._on_look = on_look
+        self._is_paused = False
         self._stopping = threading.Event()
+        #: Ends the wait for the next look.
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daebus-looking", daemon=True)
-        #: Whether to leave looks out.
-        self.is_paused = False
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
+    def pause(self) -> None:
+        """Leave looks out until `resume`."""
+        self._is_paused = True
+
     def resume(self) -> None:
         """End a pause with a look at once."""
-        self.is_paused = False
+        self._is_paused = False
         self._awake.set()
 
     def stop(self) -> None:
@@ -53,14 +57,13 @@ class Looker:
         self._thread.join(JOIN_S)
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             began = monotonic()
-            if not self.is_paused:
+            if not self._is_paused:
                 self._look()
             # Where there is very much to look at, half of the time is left to the view.
-            self._awake.wait(max(self._interval_s, monotonic() - began))
-            if self._stopping.is_set():
-                break
+            pause_s = max(self._interval_s, monotonic() - began)
+            self._awake.wait(None if self._is_paused else pause_s)
             self._awake.clear()
         self._watch.close()
 

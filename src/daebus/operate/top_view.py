@@ -101,6 +101,7 @@ class Top(App[None]):
         super().__init__()
         self._looker = Looker(watch, interval_s, lambda fleet: self.post_message(Looked(fleet)))
         self._fleet: Fleet | None = None
+        self._is_paused = False
         first = order or Order()
         self._services = FleetTable(SERVICE_COLUMNS, service_rows, first, wanted, "services")
         self._places = FleetTable(PLACE_COLUMNS, place_rows, PLACE_ORDER, wanted, "places")
@@ -140,7 +141,7 @@ class Top(App[None]):
 
     def action_pause(self) -> None:
         """Leave everything as it is, or go on."""
-        self._looker.is_paused = not self._looker.is_paused
+        self._is_paused = not self._is_paused
         self._show_summary()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
@@ -177,7 +178,7 @@ class Top(App[None]):
 
     @on(Looked)
     def _show_look(self, message: Looked) -> None:
-        if self._looker.is_paused:
+        if self._is_paused:
             return
         self._fleet = message.fleet
         self._services.show_fleet(message.fleet)
@@ -194,7 +195,7 @@ class Top(App[None]):
 
     def _show_summary(self) -> None:
         if self._fleet is not None:
-            self._summary.update(_summary(self._fleet, is_paused=self._looker.is_paused))
+            self._summary.update(_summary(self._fleet, is_paused=self._is_paused))
 
 
 def _summary(fleet: Fleet, *, is_paused: bool) -> Text:

@@ -34,7 +34,7 @@ class Feed:
 
     def __init__(self, watch: FleetWatch, about: dict[str, Any]) -> None:
         self._looker = Looker(watch, EVERY_S, self._on_look)
-        self._looker.is_paused = True
+        self._looker.pause()
         self._about = about
         self._loop = asyncio.get_running_loop()
         self._history = History()
@@ -69,7 +69,8 @@ class Feed:
                 yield self._latest
         finally:
             self._pages -= 1
-            self._looker.is_paused = self._pages == 0
+            if self._pages == 0:
+                self._looker.pause()
 
     def has_queue(self, path: str) -> bool:
         """Whether a queue with this path was there at the last look."""
