@@ -2,8 +2,8 @@
 
     python tools/gateway_load.py [--connections 32] [--seconds 5]
 
-Service, gateway, clients and Valkey share the machine. The clients of the gateway are raw sockets in a
-process of their own, so that it is the gateway that is measured.
+Service, gateway, clients and Valkey share the machine. The clients of the gateway are raw sockets
+in a process of their own, so that it is the gateway that is measured.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ REQUEST = (
 
 
 async def ask(port: int, latencies: list[float], end: float) -> None:
+    """Send one request after the other over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (start := perf_counter()) < end:
         writer.write(REQUEST)
@@ -53,6 +54,8 @@ async def ask(port: int, latencies: list[float], end: float) -> None:
 
 
 def through_the_gateway(port: int, connections: int, seconds: float, result: Connection) -> None:
+    """The clients of the gateway: a process of their own."""
+
     async def all_of_them() -> list[float]:
         latencies: list[float] = []
         end = perf_counter() + seconds
@@ -63,6 +66,7 @@ def through_the_gateway(port: int, connections: int, seconds: float, result: Con
 
 
 def directly(url: str, threads: int, seconds: float, result: Connection) -> None:
+    """The same calls by threads that share a caller."""
     latencies: list[float] = []
     end = perf_counter() + seconds
 
@@ -81,6 +85,7 @@ def directly(url: str, threads: int, seconds: float, result: Connection) -> None
 
 
 def measure(what: str, function: object, *arguments: object) -> None:
+    """Run clients for a while, and print how they fared."""
     mine, its = Pipe()
     process = Process(target=function, args=(*arguments, its))
     process.start()
@@ -93,6 +98,7 @@ def measure(what: str, function: object, *arguments: object) -> None:
 
 
 def ready(process: subprocess.Popen[str]) -> str:
+    """Wait for the line that says that a program is ready."""
     for line in process.stderr:
         if "is ready" in line:
             return line
@@ -100,12 +106,23 @@ def ready(process: subprocess.Popen[str]) -> str:
 
 
 def main() -> None:
+    """Measure both, with one client and with many."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder)) as server:
-        gateway = ["-m", "daebus", "gateway", "--expose", "load", "--port", "0", "--url", server.url]
+        gateway = [
+            "-m",
+            "daebus",
+            "gateway",
+            "--expose",
+            "load",
+            "--port",
+            "0",
+            "--url",
+            server.url,
+        ]
         env = {**os.environ, "DAEBUS_URL": server.url}
         programs = [
             subprocess.Popen([sys.executable, *each], stderr=subprocess.PIPE, text=True, env=env)
@@ -115,7 +132,9 @@ def main() -> None:
         address = ready(programs[1]).partition("http://")[2].partition(";")[0]
         port = urlsplit(f"http://{address}").port
         for count in (1, options.connections):
-            measure(f"gateway, {count} connections", through_the_gateway, port, count, options.seconds)
+            measure(
+                f"gateway, {count} connections", through_the_gateway, port, count, options.seconds
+            )
             measure(f"directly, {count} threads", directly, server.url, count, options.seconds)
         for each in programs:
             each.terminate()

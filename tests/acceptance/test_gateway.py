@@ -6,11 +6,13 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
+from statistics import median
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from daebus import Broadcast
 from daebus.bus.embedded import EmbeddedServer
 from fixtures.commands import daebus
 from fixtures.gateway import Gateway, start_service, started_gateway
@@ -46,7 +48,17 @@ def small(server: EmbeddedServer, gateway: Gateway) -> Iterator[Gateway]:
             "--max-body",
             "100",
         ),
-        *("--max-requests", "1", "--max-timeout", "5", "--show-errors"),
+        *(
+            "--channel",
+            "*",
+            "--publish",
+            "*",
+            "--max-requests",
+            "1",
+            "--max-timeout",
+            "5",
+            "--show-errors",
+        ),
         *("--cors", "https://app.example.com", "--allow-host", "gateway.example.com"),
     ]
     with (
@@ -164,6 +176,13 @@ def test_only_the_headers_of_traces_are_passed_on(gateway: Gateway) -> None:
     assert passed == trace
 
 
+def test_answers_leave_at_once(gateway: Gateway) -> None:
+    answers = [gateway.post("add", '{"a": 1}') for _ in range(60)]
+
+    # Head and body are sent one after the other, and must not wait for each other's receipt.
+    assert median(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
+
+
 def test_who_wants_no_answer_does_not_wait(gateway: Gateway) -> None:
     mark = uuid.uuid4().hex
     answer = gateway.post("once", f'"{mark}"', headers={"Prefer": "respond-async"})
@@ -189,6 +208,26 @@ def test_a_built_in_action_is_exposed_only_by_its_name(small: Gateway, gateway: 
     assert small.post("daebus.ping").json()["service"] == small.service
     assert small.post("daebus.info").json()["code"] == "not_exposed"
     assert gateway.post("daebus.ping").json()["code"] == "not_exposed"
+
+
+@pytest.mark.parametrize("channel", ["caller_x", "daebus:{shop}:control", "caller_*"])
+def test_what_services_and_callers_say_to_each_other_is_never_exposed(
+    small: Gateway, channel: str
+) -> None:
+    answer = small.client.get(f"/channels/{channel}", headers=EVENTS)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_exposed")
+
+
+def test_a_pattern_reaches_no_internal_channel(small: Gateway, broadcaster: Broadcast) -> None:
+    with small.client.stream("GET", "/channels/*", headers=EVENTS) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == ": still there"
+        for channel in ("caller_x", "daebus:{shop}:to:x", "last"):
+            broadcaster.send(channel, 1)
+
+        found = next(line for line in lines if "channel" in line)
+    assert found == 'data: {"channel":"last","payload":1}'
 
 
 def test_without_the_token_only_the_probes_answer(small: Gateway) -> None:

@@ -96,6 +96,24 @@ def test_what_outlasts_the_grace_time_is_cancelled_and_told(
         assert "Traceback" not in gateway.process.output
 
 
+def test_a_stream_that_outlasts_the_grace_time_is_told_by_an_event(
+    processes: Processes, service: str, url: str
+) -> None:
+    options = ["--expose", service, "--grace", "0.3"]
+    path = f"/services/{service}/actions/steps"
+    with (
+        started_gateway(processes, service, url, *options) as gateway,
+        gateway.client.stream("POST", path, headers=EVENTS) as answer,
+    ):
+        lines = answer.iter_lines()
+        next(lines)
+        gateway.process.signal(signal.SIGTERM)
+
+        assert '"code":"stopping"' in "".join(lines)
+        assert gateway.process.wait(5) == 0
+        assert "Traceback" not in gateway.process.output
+
+
 def test_a_stop_ends_what_has_no_end(processes: Processes, url: str, service_name: str) -> None:
     channel = f"{service_name}.x"
     with (
@@ -246,7 +264,7 @@ def test_no_request_makes_it_fail(
         b"POST /services/x/actions/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /services/x/actions/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9e9\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /channels/fuzz.x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"GET /channels/fuzz.x HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
         b"GET /services HTTP/1.1\r\nHost: [::1\r\n\r\n",
     ],
 )

@@ -11,7 +11,7 @@ import msgspec
 
 from daebus.client.caller import DaebusCaller
 from daebus.client.calls import Post, Way
-from daebus.client.loop_calls import LoopCall, LoopStream, Mailbox
+from daebus.client.loop_calls import LoopCall, LoopStream, Mailbox, call_limit
 from daebus.deadline import Deadline
 
 C = TypeVar("C", LoopCall, LoopStream)
@@ -113,7 +113,8 @@ class LoopCaller(DaebusCaller):
         deadline = Deadline.after(timeout_s)
         if self._replies is None or not self._replies.is_ready:
             # The one step that may wait. What follows finds the link up, or fails at once.
-            await asyncio.to_thread(self._connect, deadline)
+            async with call_limit(self.service, action, timeout_s):
+                await asyncio.to_thread(self._connect, deadline)
             timeout_s = deadline.remaining_s()
         call, _, _ = self._send(
             make, action, payload, timeout_s, headers, idempotency_key=idempotency_key
