@@ -330,6 +330,8 @@ def test_a_request_too_many_is_refused(small: Gateway) -> None:
         ([], 2, "nothing is exposed"),
         (["--expose", "."], 2, "names nothing that can be exposed"),
         (["--expose", "x", "--token", ""], 2, "the token must be"),
+        (["--expose", "x", "--cors", "https://a.example/"], 2, "is no origin"),
+        (["--expose", "x", "--grace", "inf"], 2, "must be a number of seconds"),
         (["--expose", "x", "--host", "no.such.host.invalid"], 2, "cannot listen on"),
         (
             ["--expose", "x", "--port", "0", "--url", "redis://127.0.0.1:1"],

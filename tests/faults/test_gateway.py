@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import uuid
@@ -169,6 +170,7 @@ def test_it_comes_back_with_the_server(
         )
         refused = gateway.post("add", '{"a": 1}')
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "valkey.sock" not in answer.result().text + refused.text
         assert gateway.client.get("/ready").status_code == 503
         assert gateway.client.get("/live").status_code == 200
         assert gateway.client.get("/services").status_code == 503
@@ -180,6 +182,26 @@ def test_it_comes_back_with_the_server(
         eventually(lambda: broadcast.send(channel, "back") == 1)
         assert listener.recv(5) == '"back"'
         broadcast.close()
+
+
+def test_a_stalled_server_costs_no_more_than_the_time_limit(
+    processes: Processes, own_server: EmbeddedServer, service_name: str
+) -> None:
+    start_service(processes, service_name, own_server.url)
+    options = ["--expose", service_name, "--expose", "another"]
+    with started_gateway(processes, service_name, own_server.url, *options) as gateway:
+        assert gateway.post("add", '{"a": 1}').text == "1"
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            known = gateway.post("add?timeout=0.3", '{"a": 1}')
+            unknown = gateway.client.post("/services/another/actions/add?timeout=0.3")
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+
+        for answer in (known, unknown):
+            assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+            assert answer.elapsed.total_seconds() < 2
+        eventually(lambda: gateway.post("add", '{"a": 1}').text == "1")
 
 
 def test_half_a_request_holds_up_nobody(processes: Processes, service: str, url: str) -> None:

@@ -171,7 +171,7 @@ class _Views:
         """Whether it can do its work: the server is there, and it does not stop."""
         trouble = None
         if not self._asking.is_connected:
-            trouble = f"no connection to the server at {self._asking.address}"
+            trouble = "no connection to the server"
         elif self._ending.has_begun.is_set():
             trouble = "the gateway stops"
         if trouble is not None:

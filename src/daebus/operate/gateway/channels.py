@@ -89,7 +89,7 @@ class Channels:
         except Refused as refused:
             await refuse(scope, receive, send, refused.problem)
         except DaebusError as error:  # Of `listen`: what comes later closes the WebSocket.
-            await refuse(scope, receive, send, problem_of(error))
+            await refuse(scope, receive, send, problem_of(error, shows_failures=False))
         except WebSocketDisconnect:
             pass  # Before it was opened.
 
