@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from daebus import Broadcast
+from daebus import Broadcast, Daebus
 from daebus.bus.embedded import EmbeddedServer
 from fixtures.commands import daebus
 from fixtures.gateway import Gateway, start_service, started_gateway
@@ -372,3 +372,23 @@ def test_an_open_door_is_warned_of(processes: Processes, url: str) -> None:
     options = ["--expose", "x", "--host", "0.0.0.0"]
     with started_gateway(processes, "x", url, *options) as open_door:
         assert "whoever can reach 0.0.0.0" in open_door.process.output
+
+
+def test_a_new_version_of_a_service_is_described_anew(
+    processes: Processes, url: str, service_name: str
+) -> None:
+    with started_gateway(processes, service_name, url, "--expose", service_name) as gateway:
+
+        def actions() -> list[str]:
+            paths = gateway.client.get("/openapi.json").json()["paths"]
+            return [path.rpartition("/")[2] for path in paths]
+
+        for name in ("first", "second"):
+            app = Daebus("any")
+            app.action(name)(lambda: None)
+            app.start(service_name)
+            try:
+                eventually(lambda name=name: actions() == [name])
+            finally:
+                app.stop()
+        eventually(lambda: actions() == [])
