@@ -6,11 +6,13 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
+from statistics import median
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from daebus import Broadcast, Daebus
 from daebus.bus.embedded import EmbeddedServer
 from fixtures.commands import daebus
 from fixtures.gateway import Gateway, start_service, started_gateway
@@ -46,7 +48,17 @@ def small(server: EmbeddedServer, gateway: Gateway) -> Iterator[Gateway]:
             "--max-body",
             "100",
         ),
-        *("--max-requests", "1", "--max-timeout", "5", "--show-errors"),
+        *(
+            "--channel",
+            "*",
+            "--publish",
+            "*",
+            "--max-requests",
+            "1",
+            "--max-timeout",
+            "5",
+            "--show-errors",
+        ),
         *("--cors", "https://app.example.com", "--allow-host", "gateway.example.com"),
     ]
     with (
@@ -164,6 +176,13 @@ def test_only_the_headers_of_traces_are_passed_on(gateway: Gateway) -> None:
     assert passed == trace
 
 
+def test_answers_leave_at_once(gateway: Gateway) -> None:
+    answers = [gateway.post("add", '{"a": 1}') for _ in range(60)]
+
+    # Head and body are sent one after the other, and must not wait for each other's receipt.
+    assert median(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
+
+
 def test_who_wants_no_answer_does_not_wait(gateway: Gateway) -> None:
     mark = uuid.uuid4().hex
     answer = gateway.post("once", f'"{mark}"', headers={"Prefer": "respond-async"})
@@ -189,6 +208,26 @@ def test_a_built_in_action_is_exposed_only_by_its_name(small: Gateway, gateway: 
     assert small.post("daebus.ping").json()["service"] == small.service
     assert small.post("daebus.info").json()["code"] == "not_exposed"
     assert gateway.post("daebus.ping").json()["code"] == "not_exposed"
+
+
+@pytest.mark.parametrize("channel", ["caller_x", "daebus:{shop}:control", "caller_*"])
+def test_what_services_and_callers_say_to_each_other_is_never_exposed(
+    small: Gateway, channel: str
+) -> None:
+    answer = small.client.get(f"/channels/{channel}", headers=EVENTS)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_exposed")
+
+
+def test_a_pattern_reaches_no_internal_channel(small: Gateway, broadcaster: Broadcast) -> None:
+    with small.client.stream("GET", "/channels/*", headers=EVENTS) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == ": still there"
+        for channel in ("caller_x", "daebus:{shop}:to:x", "last"):
+            broadcaster.send(channel, 1)
+
+        found = next(line for line in lines if "channel" in line)
+    assert found == 'data: {"channel":"last","payload":1}'
 
 
 def test_without_the_token_only_the_probes_answer(small: Gateway) -> None:
@@ -291,6 +330,8 @@ def test_a_request_too_many_is_refused(small: Gateway) -> None:
         ([], 2, "nothing is exposed"),
         (["--expose", "."], 2, "names nothing that can be exposed"),
         (["--expose", "x", "--token", ""], 2, "the token must be"),
+        (["--expose", "x", "--cors", "https://a.example/"], 2, "is no origin"),
+        (["--expose", "x", "--grace", "inf"], 2, "must be a number of seconds"),
         (["--expose", "x", "--host", "no.such.host.invalid"], 2, "cannot listen on"),
         (
             ["--expose", "x", "--port", "0", "--url", "redis://127.0.0.1:1"],
@@ -331,3 +372,23 @@ def test_an_open_door_is_warned_of(processes: Processes, url: str) -> None:
     options = ["--expose", "x", "--host", "0.0.0.0"]
     with started_gateway(processes, "x", url, *options) as open_door:
         assert "whoever can reach 0.0.0.0" in open_door.process.output
+
+
+def test_a_new_version_of_a_service_is_described_anew(
+    processes: Processes, url: str, service_name: str
+) -> None:
+    with started_gateway(processes, service_name, url, "--expose", service_name) as gateway:
+
+        def actions() -> list[str]:
+            paths = gateway.client.get("/openapi.json").json()["paths"]
+            return [path.rpartition("/")[2] for path in paths]
+
+        for name in ("first", "second"):
+            app = Daebus("any")
+            app.action(name)(lambda: None)
+            app.start(service_name)
+            try:
+                eventually(lambda name=name: actions() == [name])
+            finally:
+                app.stop()
+        eventually(lambda: actions() == [])

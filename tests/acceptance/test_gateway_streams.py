@@ -100,6 +100,17 @@ def test_a_client_that_goes_away_cancels_its_handler(
     eventually(lambda: len(gateway.post("cancelled").json()) == before + 1)
 
 
+def test_a_client_may_leave_in_the_middle(gateway: Gateway) -> None:
+    gate = uuid.uuid4().hex
+    with calling(gateway, "steps", {"gate": gate}) as answer:
+        coming = events(answer)
+        next(coming)
+    gateway.post("open", json.dumps({"gate": gate}))
+
+    eventually(lambda: can_listen(gateway, f"{gateway.service}.x"))
+    assert "Traceback" not in gateway.process.output
+
+
 def test_a_stream_too_many_is_refused(gateway: Gateway) -> None:
     channel = f"{gateway.service}.x"
     with listening(gateway, channel), listening(gateway, channel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import uuid
@@ -96,6 +97,24 @@ def test_what_outlasts_the_grace_time_is_cancelled_and_told(
         assert "Traceback" not in gateway.process.output
 
 
+def test_a_stream_that_outlasts_the_grace_time_is_told_by_an_event(
+    processes: Processes, service: str, url: str
+) -> None:
+    options = ["--expose", service, "--grace", "0.3"]
+    path = f"/services/{service}/actions/steps"
+    with (
+        started_gateway(processes, service, url, *options) as gateway,
+        gateway.client.stream("POST", path, headers=EVENTS) as answer,
+    ):
+        lines = answer.iter_lines()
+        next(lines)
+        gateway.process.signal(signal.SIGTERM)
+
+        assert '"code":"stopping"' in "".join(lines)
+        assert gateway.process.wait(5) == 0
+        assert "Traceback" not in gateway.process.output
+
+
 def test_a_stop_ends_what_has_no_end(processes: Processes, url: str, service_name: str) -> None:
     channel = f"{service_name}.x"
     with (
@@ -151,6 +170,7 @@ def test_it_comes_back_with_the_server(
         )
         refused = gateway.post("add", '{"a": 1}')
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "valkey.sock" not in answer.result().text + refused.text
         assert gateway.client.get("/ready").status_code == 503
         assert gateway.client.get("/live").status_code == 200
         assert gateway.client.get("/services").status_code == 503
@@ -162,6 +182,26 @@ def test_it_comes_back_with_the_server(
         eventually(lambda: broadcast.send(channel, "back") == 1)
         assert listener.recv(5) == '"back"'
         broadcast.close()
+
+
+def test_a_stalled_server_costs_no_more_than_the_time_limit(
+    processes: Processes, own_server: EmbeddedServer, service_name: str
+) -> None:
+    start_service(processes, service_name, own_server.url)
+    options = ["--expose", service_name, "--expose", "another"]
+    with started_gateway(processes, service_name, own_server.url, *options) as gateway:
+        assert gateway.post("add", '{"a": 1}').text == "1"
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            known = gateway.post("add?timeout=0.3", '{"a": 1}')
+            unknown = gateway.client.post("/services/another/actions/add?timeout=0.3")
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+
+        for answer in (known, unknown):
+            assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+            assert answer.elapsed.total_seconds() < 2
+        eventually(lambda: gateway.post("add", '{"a": 1}').text == "1")
 
 
 def test_half_a_request_holds_up_nobody(processes: Processes, service: str, url: str) -> None:
@@ -246,7 +286,7 @@ def test_no_request_makes_it_fail(
         b"POST /services/x/actions/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /services/x/actions/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9e9\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /channels/fuzz.x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"GET /channels/fuzz.x HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
         b"GET /services HTTP/1.1\r\nHost: [::1\r\n\r\n",
     ],
 )

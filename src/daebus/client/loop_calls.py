@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Self
 
 import msgspec
@@ -132,7 +134,8 @@ class LoopStream(ResponsesCall):
             return
         self._items.append(item)
         self._bytes += _size(item)
-        if len(self._items) > MAX_RESPONSES or self._bytes > MAX_BYTES:
+        # One that is larger than all that is allowed is to be read, too.
+        if len(self._items) > MAX_RESPONSES or (self._bytes > MAX_BYTES and len(self._items) > 1):
             self.close()
             self._items.append(_too_slow(self))
         self._changed.set()
@@ -177,6 +180,23 @@ class LoopStream(ResponsesCall):
         except TimeoutError:
             self.close()
             raise CallTimeout(self.service, self.action, self.timeout_s) from None
+
+
+@asynccontextmanager
+async def call_limit(service: str, action: str, timeout_s: float) -> AsyncIterator[None]:
+    """End what takes longer: a thread that would do it may not even be free.
+
+    Raises:
+        CallTimeout: the time is over.
+    """
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise  # What was tried says so itself.
+        raise CallTimeout(service, action, timeout_s) from None
 
 
 def reply_of(call: Call, item: Item) -> IncomingReply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 from typing import Any, Self
 
@@ -12,8 +13,8 @@ import msgspec
 from daebus.bus import shared
 from daebus.bus.broadcast import Broadcast
 from daebus.bus.presence import Replica, find_replicas
-from daebus.client.loop_caller import LoopCaller
-from daebus.client.loop_calls import LoopStream, Mailbox
+from daebus.client.loop_calling import LoopCalling
+from daebus.client.loop_calls import LoopStream, Mailbox, call_limit
 from daebus.contracts import Contract
 from daebus.deadline import Deadline
 from daebus.errors import BadMessage
@@ -58,7 +59,7 @@ class Asking:
         self._max_bytes = max_message_bytes
         self._link = shared.borrow(url)
         self._mailbox = Mailbox(asyncio.get_running_loop())
-        self._callers: dict[str, LoopCaller] = {}
+        self._callers: dict[str, LoopCalling] = {}
         self._broadcast = Broadcast(url, max_message_bytes=max_message_bytes)
         self._fan_out = FanOut(url)
         self._looking = asyncio.Lock()
@@ -190,14 +191,11 @@ class Asking:
         Raises:
             DaebusError: as for `DaebusCaller.send_message`.
         """
-        return await asyncio.to_thread(
-            self._caller(service).send_message,
-            action,
-            payload,
-            timeout_s,
-            headers=headers,
-            idempotency_key=idempotency_key,
-        )
+        send = partial(self._caller(service).send, expires=None)
+        async with call_limit(service, action, timeout_s):
+            return await asyncio.to_thread(
+                send, action, payload, timeout_s, headers, idempotency_key
+            )
 
     # --- channels ---
 
@@ -260,12 +258,16 @@ class Asking:
             self._contracts[service] = ids, contract
         return contract
 
-    def _caller(self, service: str) -> LoopCaller:
+    def _caller(self, service: str) -> LoopCalling:
         caller = self._callers.get(service)
         if caller is None:
-            caller = LoopCaller(service, self._mailbox, self.url, max_message_bytes=self._max_bytes)
+            caller = LoopCalling(
+                service, self._mailbox, self.url, max_message_bytes=self._max_bytes
+            )
             if len(self._callers) >= MAX_KEPT:
-                self._callers.pop(next(iter(self._callers))).close()
+                oldest = self._callers.pop(next(iter(self._callers)))
+                # It may wait for the server, which the loop must not.
+                asyncio.get_running_loop().run_in_executor(None, oldest.close)
             self._callers[service] = caller
         return caller
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+from daebus.operate.web_server import Send
+
 T = TypeVar("T")
 
 #: After so long without an event a comment is sent, in seconds: proxies end what is silent.
@@ -13,11 +15,34 @@ KEEP_ALIVE_S = 15.0
 
 KEEP_ALIVE = b": still there\n\n"
 
-HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx would hold events back.
-}
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back.
+]
+
+
+class EventWriter:
+    """A response that is a stream of events; it begins with the first one.
+
+    Args:
+        send: the ASGI function.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.is_begun = False
+
+    async def write(self, data: bytes) -> None:
+        """Send an event, or a comment."""
+        if not self.is_begun:
+            self.is_begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        """There is no more."""
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 def event(kind: str, data: bytes, number: int | None = None) -> bytes:

@@ -13,7 +13,7 @@ from typing import Self
 
 from daebus.bus import shared
 from daebus.bus.link import Link
-from daebus.channels import check_name, is_pattern
+from daebus.channels import check_name, is_internal, is_pattern
 from daebus.deadline import Deadline
 from daebus.errors import ConnectionLost, DaebusError
 from daebus.logs import Incidents, get_logger
@@ -141,6 +141,8 @@ class FanOut:
         for kind, *rest, data in messages:
             name = rest[0].decode(errors="replace")
             channel = rest[-1].decode(errors="replace") if kind == b"pmessage" else name
+            if is_internal(channel):
+                continue  # A pattern such as `*` reaches them, too.
             for listener in self._listeners.get(name, ()):
                 listener.give(channel, data)
 

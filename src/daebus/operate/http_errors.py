@@ -100,7 +100,8 @@ def problem_of(error: DaebusError, *, shows_failures: bool = True) -> Problem:
     Args:
         error: the error.
         shows_failures: whether the client may read what a handler raised, which may name files
-            or tables that are nobody's business, and which other actions there are.
+            or tables that are nobody's business, which other actions there are, and where the
+            server is.
 
     Example:
         >>> problem_of(CallTimeout("shop", "order", 2.0)).status
@@ -117,5 +118,7 @@ def problem_of(error: DaebusError, *, shows_failures: bool = True) -> Problem:
         return Problem(status, error.code, title, detail, **facts)
     for kind, status, code, title in _LOCAL:
         if isinstance(error, kind):
-            return Problem(status, code, title, str(error), **facts)
+            # Of these the text has the server's address.
+            is_hidden = not shows_failures and code in {"connection_lost", "server_unavailable"}
+            return Problem(status, code, title, "" if is_hidden else str(error), **facts)
     return Problem(500, "error", "The request failed", str(error), **facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,10 @@ from daebus import settings
 from daebus.client.caller import TIMEOUT_S
 from daebus.client.loop_calls import LoopStream
 from daebus.errors import DaebusError, ServiceUnavailable
-from daebus.messages import IncomingReply
 from daebus.operate.asking import Asking, raw_json
-from daebus.operate.event_stream import HEADERS, KEEP_ALIVE, KEEP_ALIVE_S, event, next_within
+from daebus.operate.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, EventWriter, event, next_within
 from daebus.operate.gateway.exposed import Exposed
-from daebus.operate.gateway.limits import Limits, Refused, Slots
+from daebus.operate.gateway.limits import STOPPING, Limits, Refused, Slots
 from daebus.operate.gateway.requests import (
     asked_timeout_s,
     passed_headers,
@@ -26,7 +26,7 @@ from daebus.operate.gateway.requests import (
     wants_no_answer,
 )
 from daebus.operate.http_errors import Problem, problem_of
-from daebus.operate.web_server import Ending, Receive, Scope, Send
+from daebus.operate.web_server import ClientGone, Ending, Receive, Scope, Send
 
 
 @dataclass
@@ -114,44 +114,36 @@ class Actions:
         An error that comes first is the answer's status, like that of a plain call; one that comes
         later is an event.
         """
-        responses: LoopStream | None = None
-        is_begun = False
+        events = EventWriter(send)
         try:
             async with self._ending.unless_gone(receive):
                 responses = await self._asking.stream(
                     call.service, call.action, call.payload, **call.options
                 )
-                is_over = False
-                while not is_over:
-                    reply = await next_within(responses, KEEP_ALIVE_S)
-                    if not is_begun:
-                        is_begun = True
-                        await send(_start())
-                    await send(_part(KEEP_ALIVE if reply is None else _event_of(reply)))
-                    is_over = reply is not None and reply.final
-        except DaebusError as error:
-            if not is_begun:
+                with closing(responses):
+                    await _write_all(responses, events)
+        except (DaebusError, ClientGone) as error:
+            if not events.is_begun:
                 raise
-            problem = problem_of(error, shows_failures=self._shows_failures)
-            await send(_part(event("error", problem.body())))
-        finally:
-            if responses is not None:
-                responses.close()
-        await send({"type": "http.response.body", "body": b""})
+            await events.write(event("error", self._problem_of(error).body()))
+        await events.end()
+
+    def _problem_of(self, error: DaebusError | ClientGone) -> Problem:
+        if isinstance(error, ClientGone):
+            return STOPPING  # Else nobody is there to read it.
+        return problem_of(error, shows_failures=self._shows_failures)
 
 
-def _event_of(reply: IncomingReply) -> bytes:
-    data = bytes(reply.payload)
-    return event("result", data) if reply.final else event("message", data, reply.seq)
-
-
-def _start() -> dict[str, Any]:
-    headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-    return {"type": "http.response.start", "status": 200, "headers": headers}
-
-
-def _part(data: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, "more_body": True}
+async def _write_all(responses: LoopStream, events: EventWriter) -> None:
+    while True:
+        reply = await next_within(responses, KEEP_ALIVE_S)
+        if reply is None:
+            await events.write(KEEP_ALIVE)
+        elif reply.final:
+            await events.write(event("result", bytes(reply.payload)))
+            return
+        else:
+            await events.write(event("message", bytes(reply.payload), reply.seq))
 
 
 def _not_exposed(service: str, action: str) -> Problem:

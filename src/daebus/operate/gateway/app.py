@@ -26,7 +26,7 @@ from daebus.operate.asking import Asking
 from daebus.operate.gateway.actions import Actions
 from daebus.operate.gateway.channels import Channels
 from daebus.operate.gateway.exposed import Exposed
-from daebus.operate.gateway.limits import Limits, Refused
+from daebus.operate.gateway.limits import STOPPING, Limits, Refused
 from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.page import page
 from daebus.operate.http_errors import Problem, problem_of
@@ -171,7 +171,7 @@ class _Views:
         """Whether it can do its work: the server is there, and it does not stop."""
         trouble = None
         if not self._asking.is_connected:
-            trouble = f"no connection to the server at {self._asking.address}"
+            trouble = "no connection to the server"
         elif self._ending.has_begun.is_set():
             trouble = "the gateway stops"
         if trouble is not None:
@@ -225,7 +225,7 @@ async def _on_refused(_request: Request, error: Exception) -> Response:
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:
     """Nobody is there to read it, unless the grace time was over."""
-    return _answer(Problem(503, "stopping", "The gateway stops; the request was cancelled"))
+    return _answer(STOPPING)
 
 
 async def _on_failure(_request: Request, _error: Exception) -> Response:

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from daebus.channels import is_pattern
 from daebus.errors import BadMessage, DaebusError
 from daebus.operate.asking import Asking, raw_json
-from daebus.operate.event_stream import HEADERS, KEEP_ALIVE, KEEP_ALIVE_S, event, next_within
+from daebus.operate.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, EventWriter, event, next_within
 from daebus.operate.fan_out import Listener, TooSlow
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.limits import Limits, Refused, Slots
@@ -50,6 +50,9 @@ class Channels:
         channel = request.path_params["channel"]
         if not self._exposed.has_channel(channel):
             raise Refused(_not_exposed(channel))
+        if request.method == "HEAD":  # A stream has no end that could be waited for.
+            problem = Problem(405, "method_not_allowed", "Method Not Allowed")
+            raise Refused(problem, {"allow": "GET"})
         if not wants_events(request):
             detail = "ask for 'Accept: text/event-stream', or open a WebSocket"
             raise Refused(Problem(406, "not_acceptable", "A channel is a stream", detail))
@@ -62,22 +65,20 @@ class Channels:
     async def _send_events(
         self, listener: Listener, channel: str, receive: Receive, send: Send
     ) -> None:
-        headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        # So that a client knows that it listens from here on.
-        data = KEEP_ALIVE
+        events = EventWriter(send)
         try:
             async with self._ending.unless_gone(receive, is_endless=True):
+                # So that the client knows that it listens from here on.
+                await events.write(KEEP_ALIVE)
                 while True:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
                     message = await next_within(listener, KEEP_ALIVE_S)
                     data = KEEP_ALIVE if message is None else _event_of(channel, *message)
+                    await events.write(data)
         except TooSlow:
-            body = event("error", _too_slow().body())
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await events.write(event("error", _too_slow().body()))
         except ClientGone:
             pass  # Or the gateway stops, and there is more to come at another one.
-        await send({"type": "http.response.body", "body": b""})
+        await events.end()
 
     # --- WebSockets ---
 
@@ -88,12 +89,12 @@ class Channels:
         except Refused as refused:
             await refuse(scope, receive, send, refused.problem)
         except DaebusError as error:  # Of `listen`: what comes later closes the WebSocket.
-            await refuse(scope, receive, send, problem_of(error))
+            await refuse(scope, receive, send, problem_of(error, shows_failures=False))
         except WebSocketDisconnect:
             pass  # Before it was opened.
 
     async def _open(self, websocket: WebSocket, channel: str) -> None:
-        listens, publishes = self._exposed.has_channel(channel), self._may_publish(channel)
+        listens, publishes = self._exposed.has_channel(channel), self._exposed.may_publish(channel)
         if not (listens or publishes):
             raise Refused(_not_exposed(channel))
         with self._sockets.one():
@@ -140,9 +141,6 @@ class Channels:
                 return BAD_FRAME, _short(error.reason)
             except DaebusError as error:
                 return TRY_LATER, _short(str(error))
-
-    def _may_publish(self, channel: str) -> bool:
-        return not is_pattern(channel) and self._exposed.may_publish(channel)
 
 
 async def _send_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ from daebus.operate import options, output
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.running import LogLevel
 from daebus.operate.web_extra import check_installed
+
+#: How long requests may take at a stop by default, in seconds.
+GRACE_S = 10.0
 
 #: What a start without --expose is told.
 _NOTHING = (
@@ -92,9 +96,14 @@ def gateway(
     ] = 100,
     max_sockets: Annotated[int, typer.Option(min=1, help="How many WebSockets may be open.")] = 100,
     grace: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="How long requests may take at a stop."),
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long requests may still take at a stop. Else DAEBUS_GRACE, else 10.",
+            show_default=False,
+        ),
+    ] = None,
     show_errors: Annotated[
         bool,
         typer.Option(
@@ -114,8 +123,8 @@ def gateway(
     of events. /docs shows what there is, /openapi.json tells it to programs,
     /services lists who is alive; /live and /ready are for probes.
 
-    Nothing is reachable but what is named here. It needs: pip install
-    'daebus[web]'.
+    Nothing is reachable but what is named here. It needs the packages of
+    daebus's extra web.
 
     Examples:
       daebus gateway --expose calculator
@@ -146,14 +155,14 @@ def gateway(
         exposed=exposed,
         limits=Limits(
             max_body_bytes=max_body,
-            max_timeout_s=max_timeout,
+            max_timeout_s=settings.seconds("max_timeout", max_timeout, 0),
             max_requests=max_requests,
             max_streams=max_streams,
             max_sockets=max_sockets,
         ),
         token=token,
         hosts=names | LOOPBACK_NAMES | {host.lower()} if is_private or names else None,
-        origins=cors or [],
+        origins=[_checked_origin(each) for each in cors or []],
         shows_failures=show_errors,
     )
     show_logs(logging.getLevelNamesMapping()[log_level.name])
@@ -162,9 +171,23 @@ def gateway(
         what="gateway",
         host=host,
         port=port,
-        grace_s=grace,
+        grace_s=settings.seconds("grace", grace, GRACE_S),
         is_debug=log_level is LogLevel.DEBUG,
         max_frame_bytes=max_body,
+    )
+
+
+def _checked_origin(origin: str) -> str:
+    """An origin as browsers write it.
+
+    Raises:
+        SettingsError: it is none, and would never be met.
+    """
+    if origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@]+", origin):
+        return origin
+    raise SettingsError(
+        f"{origin!r} is no origin: write scheme, host and port only, such as "
+        f"https://app.example.com, or * for any"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from daebus.channels import BUILT_IN_PREFIX, check_name
+from daebus.channels import BUILT_IN_PREFIX, check_name, is_internal, is_pattern
 from daebus.errors import SettingsError
 
 
@@ -50,16 +50,18 @@ class Exposed:
         return any(fnmatchcase(service, services) for services, _ in self._actions)
 
     def has_channel(self, channel: str) -> bool:
-        """Whether a channel may be listened to; a pattern only as it was named."""
+        """Whether a channel may be listened to: no internal one, and a pattern only as named."""
         return _has(self.channels, channel)
 
     def may_publish(self, channel: str) -> bool:
-        """Whether a channel may be published to."""
-        return _has(self.publish, channel)
+        """Whether a channel may be published to; a pattern is no channel."""
+        return not is_pattern(channel) and _has(self.publish, channel)
 
 
 def _has(patterns: list[str], channel: str) -> bool:
-    if any(char in channel for char in "*?["):
+    if is_internal(channel):
+        return False
+    if is_pattern(channel):
         # The server would read it as a pattern, which may reach further than it looks.
         return channel in patterns
     return any(fnmatchcase(channel, pattern) for pattern in patterns)

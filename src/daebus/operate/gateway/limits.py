@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from daebus.operate.http_errors import Problem
 
+#: What is told to those whose requests the end of the gateway cuts off.
+STOPPING = Problem(503, "stopping", "The gateway stops; the request was cancelled")
+
 
 class Refused(Exception):
     """A request is answered with a problem instead."""

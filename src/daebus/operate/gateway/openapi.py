@@ -96,11 +96,14 @@ class _Names:
 
     def add(self, contract: Contract) -> dict[str, str]:
         """Take the types of a service; gives their new names."""
-        new: dict[str, str] = {}
-        for name, schema in contract.schemas.items():
-            plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-            new[name] = plain if self._is_free(plain, schema) else self._another(plain, contract)
-            self.schemas[new[name]] = {}  # Taken; a type may refer to one that comes later.
+        plain = {name: _sound(name) for name in contract.schemas}
+        if self._have_room(plain, contract):
+            new = plain
+        else:  # All of them: one that is the same may refer to one that is not.
+            new = {}
+            for name, sound in plain.items():
+                new[name] = self._another(f"{sound}_{_sound(contract.service)}")
+                self.schemas[new[name]] = {}
         for name, schema in contract.schemas.items():
             self.schemas[new[name]] = _renamed(schema, new)
         return new
@@ -110,16 +113,25 @@ class _Names:
         """A name for the type of the errors."""
         return "Problem" if "Problem" not in self.schemas else "GatewayProblem"
 
-    def _is_free(self, name: str, schema: Schema) -> bool:
-        return self.schemas.get(name, schema) == schema
+    def _have_room(self, plain: dict[str, str], contract: Contract) -> bool:
+        """Whether each name is free, or stands for the same type already."""
+        return len(set(plain.values())) == len(plain) and all(
+            self.schemas.get(plain[name], schema) == schema
+            for name, schema in contract.schemas.items()
+        )
 
-    def _another(self, name: str, contract: Contract) -> str:
-        name = f"{name}_{re.sub(r'[^A-Za-z0-9._-]', '_', contract.service)}"
+    def _another(self, name: str) -> str:
+        """A name that is free."""
         number, free = 1, name
         while free in self.schemas:
             number += 1
             free = f"{name}_{number}"
         return free
+
+
+def _sound(name: str) -> str:
+    """A name of the characters that OpenAPI allows for a type."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -10,12 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from daebus.operate.gateway.limits import Refused
 from daebus.operate.http_errors import Problem
 from daebus.operate.web_server import ClientGone
+from daebus.tracing import HEADERS
 
 #: How long a client may take to send its body, in seconds.
 BODY_S = 30.0
-
-#: The headers that a service gets to see: those of W3C Trace Context and Baggage.
-PASSED = ("traceparent", "tracestate", "baggage")
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -71,8 +69,8 @@ def asked_timeout_s(request: Request, default_s: float, max_s: float) -> float:
 
 
 def passed_headers(request: Request) -> dict[str, str] | None:
-    """The headers that the service gets."""
-    found = {name: request.headers[name] for name in PASSED if name in request.headers}
+    """The headers that the service gets: those of W3C Trace Context and Baggage."""
+    found = {name: request.headers[name] for name in HEADERS if name in request.headers}
     return found or None
 
 

@@ -1,4 +1,4 @@
-"""LoopCaller: the calls of a DaebusCaller for programs that run an event loop, as raw JSON."""
+"""Calls that an event loop waits for, whose payloads stay JSON: for what passes them on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from daebus.client.caller import DaebusCaller
+from daebus import settings
+from daebus.bus.connection import check_url
+from daebus.channels import check_service_name
+from daebus.client.calling import Calling
 from daebus.client.calls import Post, Way
-from daebus.client.loop_calls import LoopCall, LoopStream, Mailbox
+from daebus.client.envelopes import Envelopes
+from daebus.client.loop_calls import LoopCall, LoopStream, Mailbox, call_limit
 from daebus.deadline import Deadline
+from daebus.messages import MAX_MESSAGE_BYTES
 
 C = TypeVar("C", LoopCall, LoopStream)
 
 
-class LoopCaller(DaebusCaller):
+class LoopCalling(Calling):
     """Calls one service from one event loop.
 
     Args:
@@ -38,7 +43,9 @@ class LoopCaller(DaebusCaller):
         *,
         max_message_bytes: int | None = None,
     ) -> None:
-        super().__init__(service, url, max_message_bytes=max_message_bytes)
+        most = settings.whole_number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
+        address = None if url is None else check_url(url)
+        super().__init__(check_service_name(service), address, 0.0, Envelopes(most))
         self._mailbox = mailbox
 
     async def call_raw(
@@ -111,9 +118,10 @@ class LoopCaller(DaebusCaller):
     ) -> tuple[C, float]:
         """Send a request; the seconds that are left of `timeout_s` come with it."""
         deadline = Deadline.after(timeout_s)
-        if self._replies is None or not self._replies.is_ready:
+        if self.replies is None or not self.replies.is_ready:
             # The one step that may wait. What follows finds the link up, or fails at once.
-            await asyncio.to_thread(self._connect, deadline)
+            async with call_limit(self._service, action, timeout_s):
+                await asyncio.to_thread(self._connect, deadline)
             timeout_s = deadline.remaining_s()
         call, _, _ = self._send(
             make, action, payload, timeout_s, headers, idempotency_key=idempotency_key
