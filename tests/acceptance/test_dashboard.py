@@ -299,7 +299,7 @@ def test_a_letter_is_listed_shown_and_given_back(
     assert (listed["id"], listed["action"], listed["deliveries"]) == (entry, "bill", 5)
     assert "12345678901234567890" in shown["contents"][0]["text"]
     assert retried == {"done": 1}
-    assert "not there any more" in again.json()["detail"]
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
     with redis.Redis.from_url(url) as client:
         assert (client.xlen(dead_key(service_name)), client.xlen(inbox_key(service_name))) == (0, 1)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -26,7 +28,7 @@ from daebus.operate.dashboard.feed import Feed
 from daebus.operate.dashboard.pages import STATIC, dashboard_page
 from daebus.operate.dashboard.streaming import Streamed
 from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.http_errors import problem_of
+from daebus.operate.http_errors import Problem, problem_of
 from daebus.operate.web_server import Ending
 
 
@@ -104,7 +106,7 @@ def _app(setup: Setup, feed: Feed, asking: Asking, ending: Ending) -> Starlette:
             Route("/api/letters/drop", desk.drop, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        exception_handlers={DaebusError: _problem},
+        exception_handlers={DaebusError: _failed, HTTPException: _refused},
     )
 
 
@@ -112,7 +114,17 @@ async def _events(feed: Feed, ending: Ending, _request: Request) -> Streamed:
     return Streamed(feed.events(), "text/event-stream", ending, is_endless=True)
 
 
-async def _problem(_request: Request, error: Exception) -> Response:
+async def _failed(_request: Request, error: Exception) -> Response:
     assert isinstance(error, DaebusError)  # noqa: S101 - for the type checker
-    problem = problem_of(error)
-    return Response(problem.body(), problem.status, problem.headers())
+    return _answer(problem_of(error))
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
+    title = HTTPStatus(error.status_code).phrase
+    code = title.lower().replace(" ", "_")
+    return _answer(Problem(error.status_code, code, title, error.detail), error.headers)
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(problem.body(), problem.status, {**problem.headers(), **(headers or {})})

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daebus.channels import check_service_name
-from daebus.errors import BadMessage, DaebusError
+from daebus.errors import BadMessage
 from daebus.operate.dashboard.failed_events import FailedEvents
 from daebus.operate.dashboard.feed import Feed
 from daebus.operate.dashboard.parameters import parameter, small_body
 from daebus.operate.dashboard.queue_letters import QueueLetters
 from daebus.operate.dashboard.texts import readable
 from daebus.operate.letters import DeadLetters, Letter
+
+AnyLetters = DeadLetters | QueueLetters | FailedEvents
 
 #: How many are listed, and how many messages of one are shown.
 MOST_LETTERS = 100
@@ -71,12 +74,10 @@ class DeadLetterDesk:
     async def one(self, request: Request) -> Response:
         """The one with the id `id`, with its messages."""
         letters = self._readable(**request.query_params)
-        letter = await asyncio.to_thread(letters.find, parameter(request, "id"))
-        if letter is None:
+        whole = await asyncio.to_thread(_whole, letters, parameter(request, "id"))
+        if whole is None:
             raise _gone()
-        shown = letter.messages[:MOST_MESSAGES]
-        contents = [{"message_id": one.message_id, "text": readable(one.data)} for one in shown]
-        return _json({**_summary(letter), "contents": contents})
+        return _json(whole)
 
     async def retry(self, request: Request) -> Response:
         """Give one back, or all."""
@@ -101,7 +102,7 @@ class DeadLetterDesk:
         queue: str | None = None,
         pipeline: str | None = None,
         **_: str,
-    ) -> DeadLetters | QueueLetters | FailedEvents:
+    ) -> AnyLetters:
         if pipeline is None:
             return self._letters(service, queue)
         if not self._feed.has_pipeline(pipeline):
@@ -124,12 +125,22 @@ async def _done(wish: Wish, one: Callable[[str], bool], every: Callable[[], int]
     return _json({"done": 1})
 
 
-def _not_watched(kind: str, path: str) -> DaebusError:
-    return DaebusError(f"there is no {kind} {path[:200]!r} in the folders that are watched")
+def _not_watched(kind: str, path: str) -> HTTPException:
+    return HTTPException(404, f"there is no {kind} {path[:200]!r} in the folders that are watched")
 
 
-def _gone() -> DaebusError:
-    return DaebusError("it is not there any more: somebody retried or dropped it")
+def _gone() -> HTTPException:
+    return HTTPException(404, "it is not there any more: somebody retried or dropped it")
+
+
+def _whole(letters: AnyLetters, letter_id: str) -> dict[str, Any] | None:
+    """A letter with its messages; None if there is none with this id."""
+    letter = letters.find(letter_id)
+    if letter is None:
+        return None
+    shown = letter.messages[:MOST_MESSAGES]
+    contents = [{"message_id": one.message_id, "text": readable(one.data)} for one in shown]
+    return {**_summary(letter), "contents": contents}
 
 
 def _summary(letter: Letter) -> dict[str, Any]:

@@ -41,7 +41,7 @@ export function actionForm(service, action, schemas, about) {
   function change(toJson) {
     if (toJson && !isJson) {
       try {
-        json.value = JSON.stringify(JSON.parse(fields.text()), null, 2);
+        json.value = fields.text("\n  ");
       } catch {
         json.value = "{}";
       }
@@ -92,7 +92,12 @@ export function actionForm(service, action, schemas, about) {
     const began = performance.now();
     try {
       const query = { service, action: action.name, timeout_s: timeout.value };
-      for await (const line of call(query, text, running.signal)) answered(line);
+      let isOver = false;
+      for await (const line of call(query, text, running.signal)) {
+        answered(line);
+        isOver = line.is_final || line.kind === "error";
+      }
+      if (!isOver) tell("bad", "The dashboard was ended before the final response came.");
     } catch (error) {
       if (error.name === "AbortError") tell("bad", `Cancelled after ${milliseconds(performance.now() - began)}.`);
       else tell("bad", error.message, error.code);

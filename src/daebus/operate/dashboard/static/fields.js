@@ -11,7 +11,8 @@ const MOST_FIELDS = 40;
 /**
  * The fields for the properties of a schema, or null where it has none that can be fields.
  *
- * `text()` gives the payload as JSON text, and throws where a field is wrong.
+ * `text(between)` gives the payload as JSON text, with this between the parts, and throws where a
+ * field is wrong.
  */
 export function fieldsFor(schema, schemas) {
   const whole = resolved(schema, schemas).schema;
@@ -23,9 +24,10 @@ export function fieldsFor(schema, schemas) {
   return {
     nodes: fields.map((each) => each.node),
     isEmpty: fields.length === 0,
-    text() {
+    text(between = " ") {
       const parts = fields.map((each) => [each.name, each.text()]).filter(([, text]) => text !== null);
-      return `{${parts.map(([name, text]) => `${JSON.stringify(name)}: ${text}`).join(", ")}}`;
+      const lines = parts.map(([name, text]) => between + JSON.stringify(name) + ": " + text);
+      return lines.length ? `{${lines.join(",")}${between[0]}}` : "{}";
     },
   };
 }

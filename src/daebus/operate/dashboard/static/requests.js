@@ -27,7 +27,7 @@ export async function* call(query, payload, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   while (true) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(lost);
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
@@ -38,13 +38,11 @@ export async function* call(query, payload, signal) {
 const posted = (body) =>
   ({ method: "POST", headers: { "Content-Type": "application/json" }, body });
 
-async function sent(path, options) {
-  try {
-    return await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused("no_connection", "The dashboard cannot be reached.");
-  }
+const sent = (path, options) => fetch(path, options).catch(lost);
+
+function lost(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Refused("no_connection", "The connection to the dashboard was lost, or there is none.");
 }
 
 async function result(response) {
