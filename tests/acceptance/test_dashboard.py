@@ -418,12 +418,30 @@ def test_nobody_looks_while_no_page_is_open(url: str, monkeypatch: pytest.Monkey
 # --- the command ---
 
 
-def test_a_signal_ends_it_while_pages_are_open(processes: Processes, url: str) -> None:
+def test_a_signal_ends_it_while_pages_are_open_and_calls_under_way(
+    processes: Processes, start: Callable[[Daebus], DaebusCaller], url: str, service_name: str
+) -> None:
+    app = Daebus("app")
+
+    @app.action("wait")
+    async def wait() -> None:
+        app.response.send("begun", final=False)
+        await asyncio.Event().wait()
+
+    start(app)
     dashboard = start_dashboard(processes, url)
-    with dashboard.client() as page, page.stream("GET", "/api/events") as events:
+    query = {"service": service_name, "action": "wait", "timeout_s": "30"}
+    with (
+        dashboard.client() as page,
+        page.stream("GET", "/api/events") as events,
+        page.stream("POST", "/api/call", params=query, json={}) as response,
+    ):
         assert any(line.startswith("event: fleet") for line in events.iter_lines())
+        lines = response.iter_lines()
+        assert "begun" in next(lines)
 
         dashboard.process.signal(signal.SIGTERM)
+        assert list(lines) == []
         assert dashboard.process.wait() == 0
 
     assert "Traceback" not in dashboard.process.output
