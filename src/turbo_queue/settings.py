@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 from turbo_queue.errors import SettingsError
@@ -152,6 +153,54 @@ def _value_of(placeholder: re.Match[str]) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class SystemdSettings:
+    """What systemd tells a service that it watches over.
+
+    Args:
+        notify_socket: Where it listens: a path, or an abstract name that begins with `@`.
+        watchdog_s: Seconds without a sign of life after which it ends the service.
+    """
+
+    notify_socket: str | None
+    watchdog_s: float | None
+
+
+@cache
+def take_systemd() -> SystemdSettings:
+    """Take systemd's variables out of the environment, where children would find them.
+
+    They are for the main process alone (sd_notify(3), sd_watchdog_enabled(3)). They are taken once,
+    and remembered.
+    """
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    watchdog_us = os.environ.pop("WATCHDOG_USEC", "")
+    watchdog_pid = os.environ.pop("WATCHDOG_PID", "")
+    is_watched = watchdog_pid in {"", str(os.getpid())} and watchdog_us.isdecimal()
+    return SystemdSettings(
+        notify_socket=address if address[:1] in {"/", "@"} and len(address) > 1 else None,
+        watchdog_s=int(watchdog_us) / 1_000_000 if is_watched and int(watchdog_us) else None,
+    )
+
+
+def flag(name: str, given: bool | None) -> bool:  # noqa: FBT001 - None is the third case
+    """Whether something is on: what is given, else `TURBO_QUEUE_<NAME>`, else off.
+
+    Raises:
+        SettingsError: it says neither.
+    """
+    value: object = given
+    if given is None:
+        text = os.environ.get(f"TURBO_QUEUE_{name.upper()}") or "0"
+        value = _FLAGS.get(text.lower(), text)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} is {value!r}; it must be true or false")
+    return value
+
+
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
 def kafka_bootstrap() -> str:
     """Where Kafka's brokers are to be found, if nobody says it: `KAFKA_BOOTSTRAP`, or here."""
     return os.environ.get("KAFKA_BOOTSTRAP") or "localhost:9092"
@@ -169,7 +218,7 @@ def _parse(name: str, text: str) -> object:
     if name == "codec":
         return text
     if name == "fsync":
-        return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+        return _FLAGS.get(text.lower(), text)
     try:
         return float(text) if name == "max_batch_age" else int(text)
     except ValueError:

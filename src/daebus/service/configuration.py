@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from daebus import settings
+from daebus import settings, tracing
 from daebus.errors import SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES
 
@@ -48,6 +48,7 @@ class ServiceSettings:
     metrics_port: int | None
     metrics_host: str
     probe_file: Path | None
+    traces: bool
 
     @classmethod
     def of(
@@ -78,6 +79,7 @@ class ServiceSettings:
         metrics_port: int | None = None,
         metrics_host: str | None = None,
         probe_file: str | os.PathLike[str] | None = None,
+        traces: bool | None = None,
     ) -> Self:
         """Check what was given, and take the rest from the environment or the defaults.
 
@@ -123,6 +125,7 @@ class ServiceSettings:
             metrics_port=settings.port("metrics_port", metrics_port),
             metrics_host=settings.text("metrics_host", metrics_host) or "127.0.0.1",
             probe_file=None if probe is None else Path(probe).absolute(),
+            traces=tracing.is_wanted(traces),
         )
 
 

@@ -13,13 +13,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+from turbo_queue import tracing
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
-from turbo_queue.pipeline.display import Display
+from turbo_queue.pipeline.display import Display, status_line
 from turbo_queue.pipeline.failures import is_result, unmarked
 from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.pipeline.outcome import Outcome
@@ -30,6 +31,7 @@ from turbo_queue.records import events_for
 from turbo_queue.safe_folders import make_private
 from turbo_queue.settings import metrics_address
 from turbo_queue.signals import StopSignals
+from turbo_queue.systemd import Notifier
 
 #: Held while a pipeline runs in its folder.
 _LOCK_FILE = "pipeline.lock"
@@ -63,9 +65,11 @@ class Pipeline:
         metrics_port: Serve metrics for Prometheus and probes of its health at this port while it
             runs, 0 for any that is free (`TURBO_QUEUE_METRICS_PORT`); none if None.
         metrics_host: … at this address (`TURBO_QUEUE_METRICS_HOST`, 127.0.0.1).
+        traces: Make a span of OpenTelemetry for the work on each event (`TURBO_QUEUE_TRACES`, off).
 
     Raises:
-        SettingsError: an argument makes no sense.
+        SettingsError: an argument makes no sense, or traces are wanted and the package for them is
+            not installed.
 
     Example:
         >>> from turbo_queue.connectors import IterableSource, QueueSink
@@ -98,6 +102,7 @@ class Pipeline:
         start_method: str | None = None,
         metrics_port: int | None = None,
         metrics_host: str | None = None,
+        traces: bool | None = None,
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
         _check_number("attempts", attempts, 1)
@@ -128,6 +133,7 @@ class Pipeline:
             max_batch_age=max_batch_age,
             max_ready_files=max_ready_files,
             fsync=fsync,
+            traces=tracing.is_wanted(traces),
         )
         _ = self._plan.retries  # Checks the settings of the queues.
 
@@ -154,6 +160,7 @@ class Pipeline:
 
         Ctrl-C and SIGTERM end it in order: nothing more is read, what was read is finished within
         the grace time, and what is not waits for the next run. A second one ends it at once.
+        systemd is told when it is ready, how it gets on, that it lives, and that it stops.
 
         Args:
             progress: Show how it gets on: on a terminal by a line on stderr that changes,
@@ -210,8 +217,14 @@ class Pipeline:
             return self._run(plan, before, display.show)
 
     def _run(
-        self, plan: Plan, before: Callable[[], object], on_look: Callable[[Counts], object]
+        self, plan: Plan, before: Callable[[], object], show: Callable[[Counts], object]
     ) -> Outcome:
+        systemd = Notifier.from_environment()
+
+        def on_look(counts: Counts) -> None:
+            show(counts)
+            systemd.tell(status_line(counts))
+
         make_private(self.folder)
         held = self._lock()
         try:
@@ -224,9 +237,12 @@ class Pipeline:
                     grace_s=self._grace_s,
                     signals=self._signals,
                     on_look=on_look,
+                    on_ending=systemd.stopping,
                 )
                 with self._watched(plan, supervisor):
                     supervisor.start()
+                    if not self._signals.is_wanted:
+                        systemd.ready()
                     return supervisor.run()
         finally:
             self._signals = None

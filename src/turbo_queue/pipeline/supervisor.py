@@ -43,7 +43,8 @@ class Supervisor:
         start_method: How processes are started; None: as the program does.
         grace_s: Seconds to finish what was read, once the end is wished for.
         signals: The first one is a wish for the end, the second one ends it at once.
-        on_look: Called now and then with what was done so far.
+        on_look: Called every `COUNT_S` with what was done so far.
+        on_ending: Called once the end is wished for.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Supervisor:
         grace_s: float,
         signals: StopSignals,
         on_look: Callable[[Counts], object],
+        on_ending: Callable[[], object],
     ) -> None:
         self._plan = plan
         self._grace_s = grace_s
         self._start_method = start_method
         self._signals = signals
         self._on_look = on_look
+        self._on_ending = on_ending
         self._look_at = 0.0
         self._lock = threading.Lock()
         self._told = Told()
@@ -254,6 +257,7 @@ class Supervisor:
             is_first, self._heard = self._heard == 0, heard
             self._end_at = monotonic() + (self._grace_s if is_first and heard == 1 else 0.0)
             if is_first:
+                self._on_ending()
                 logger.info(
                     "ending: what was read is finished, or waits for the next run after %g s; a "
                     "second signal ends it at once",
