@@ -26,7 +26,7 @@ def action_arguments(function: Function) -> Arguments | None:
     Raises:
         RegistrationError: a parameter cannot be taken from a payload.
     """
-    parameters = _parameters(function)
+    parameters = parameters_of(function)
     return _by_name(function, parameters) if parameters else None
 
 
@@ -36,7 +36,7 @@ def listener_arguments(function: Function) -> Arguments | None:
     Raises:
         RegistrationError: a parameter cannot be taken from a payload.
     """
-    parameters = _parameters(function)
+    parameters = parameters_of(function)
     if len(parameters) != 1:
         return _by_name(function, parameters) if parameters else None
     kind = next(iter(parameters.values()))[0]
@@ -65,7 +65,7 @@ def _signature(function: Function) -> inspect.Signature:
         ) from None
 
 
-def _parameters(function: Function) -> dict[str, tuple[Any, Any]]:
+def parameters_of(function: Function) -> dict[str, tuple[Any, Any]]:
     """Each parameter's type and default."""
     try:
         hints = get_type_hints(function, include_extras=True)
