@@ -202,6 +202,8 @@ class DaebusCaller:
         Example:
             >>> for progress in reports.stream("build", {"year": 2026}):
             ...     print(progress)
+            50
+            done
         """
         timeout_s = self._seconds(action, timeout)
         self._check_thread()
