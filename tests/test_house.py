@@ -121,7 +121,12 @@ def test_errors_of_the_queue_survive_copies_and_pickles(error: Exception) -> Non
 
 
 def test_every_error_of_the_queue_has_an_example() -> None:
-    kinds = set(_all_errors(queue_errors.TurboQueueError)) - {queue_errors.TurboQueueError}
+    kinds = {
+        kind
+        for kind in _all_errors(queue_errors.TurboQueueError)
+        if kind.__module__ == queue_errors.__name__  # Commands have some that nobody else sees.
+    }
+    kinds -= {queue_errors.TurboQueueError}
 
     assert {type(error) for error in EXAMPLES} == kinds
 
