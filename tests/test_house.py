@@ -121,12 +121,9 @@ def test_errors_of_the_queue_survive_copies_and_pickles(error: Exception) -> Non
 
 
 def test_every_error_of_the_queue_has_an_example() -> None:
-    kinds = {
-        kind
-        for kind in _all_errors(queue_errors.TurboQueueError)
-        if kind.__module__ == queue_errors.__name__  # Commands have some that nobody else sees.
-    }
-    kinds -= {queue_errors.TurboQueueError}
+    kinds = set(_all_errors(queue_errors.TurboQueueError)) - {queue_errors.TurboQueueError}
+    # Other tests import the command line, whose own errors nobody else gets to see.
+    kinds -= {kind for kind in kinds if kind.__module__.startswith("turbo_queue.operate.")}
 
     assert {type(error) for error in EXAMPLES} == kinds
 
