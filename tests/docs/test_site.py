@@ -93,6 +93,8 @@ def test_examples_of_docstrings_are_shown_as_code(pages: dict[str, str]) -> None
 
 def test_a_link_to_a_file_of_the_repository_leads_to_a_page_of_it(pages: dict[str, str]) -> None:
     assert 'href="repository/CHANGELOG.html"' in pages["index.html"]
+    for name in ("calculator.py", "pipeline.toml", "Containerfile", "daebus@.service"):
+        assert f"{name}<" in pages["repository/examples.html"]
     assert "def open" in re.sub(
         "<[^>]+>", "", pages["repository/src/turbo_queue/connectors/interface.py.html"]
     )
