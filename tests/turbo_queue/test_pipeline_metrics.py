@@ -174,6 +174,20 @@ def test_it_is_not_ready_before_the_sink_is_open_nor_while_it_stops(
     assert pipeline.wait().counts.handled == 1
 
 
+def test_a_supervisor_that_is_stuck_is_not_live(
+    run, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = run(QueueSource(queue))
+    eventually(lambda: pipeline.get("ready")[0] == 200)
+    assert pipeline.get("live")[0] == 200
+    # It looks after its processes twice a second, so that now it always seems to be late.
+    monkeypatch.setattr("turbo_queue.pipeline.condition.STUCK_S", 0.0)
+
+    stuck = "the supervisor has been stuck for"
+    assert all(stuck in pipeline.get(page)[1] for page in ("live", "ready"))
+    assert pipeline.get("live")[0] == 503
+
+
 def test_a_port_in_use_keeps_it_from_starting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
