@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,9 @@ from time import monotonic
 
 from daebus.operate.fleet import PipelineView, QueueView, StateView
 from turbo_queue import Found, Monitor, Queue, QueueStats, TurboQueueError, discover
+
+#: Rates are means of so many seconds: events come and go in batches, so one alone says little.
+RATE_S = 5.0
 
 #: The states of batches.
 STATES = ("loading", "ready", "chosen", "dead")
@@ -25,8 +29,8 @@ class FolderWatch:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
         self._monitors: dict[Path, Monitor] = {}
-        #: What had gone in and out of a queue at the look before, and when.
-        self._before: dict[Path, tuple[float, int, int]] = {}
+        #: What had gone in and out of a queue at the last looks, and when.
+        self._seen: dict[Path, deque[tuple[float, int, int]]] = {}
 
     def look(self) -> tuple[list[QueueView], list[PipelineView]]:
         """What there is now."""
@@ -37,7 +41,7 @@ class FolderWatch:
         }
         paths = {path for place, _ in found.values() for path in place.queues}
         self._monitors = {path: self._monitors.get(path) or _monitor(path) for path in paths}
-        self._before = {path: seen for path, seen in self._before.items() if path in paths}
+        self._seen = {path: self._seen.get(path) or deque() for path in paths}
         queues, pipelines = [], []
         for place, name in found.values():
             if place.is_pipeline:
@@ -71,17 +75,18 @@ class FolderWatch:
         return _queue_view(path, name, stats, self._rates(path, stats))
 
     def _rates(self, path: Path, stats: QueueStats) -> tuple[float | None, float | None]:
-        """How many events came in and went out per second since the look before."""
-        now_s, traffic = monotonic(), stats.traffic
-        before = self._before.get(path)
-        self._before[path] = (now_s, traffic.events_in, traffic.events_out)
-        if before is None or now_s <= before[0]:
+        """How many events came in and went out per second in the last seconds."""
+        now_s, traffic, seen = monotonic(), stats.traffic, self._seen[path]
+        seen.append((now_s, traffic.events_in, traffic.events_out))
+        while len(seen) > 2 and now_s - seen[1][0] >= RATE_S:  # noqa: PLR2004
+            seen.popleft()
+        then_s, events_in, events_out = seen[0]
+        if now_s <= then_s:
             return None, None
-        elapsed_s = now_s - before[0]
         # While an owner hands its figures over to the totals, a look may see them once too few.
         return (
-            max(traffic.events_in - before[1], 0) / elapsed_s,
-            max(traffic.events_out - before[2], 0) / elapsed_s,
+            max(traffic.events_in - events_in, 0) / (now_s - then_s),
+            max(traffic.events_out - events_out, 0) / (now_s - then_s),
         )
 
 

@@ -12,15 +12,14 @@ from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from daebus.operate.fleet import Fleet
 from daebus.operate.fleet_watch import FleetWatch
 from daebus.operate.looking import Looker
 from daebus.operate.output import count
+from daebus.operate.top_help import Help
 from daebus.operate.top_places import PLACE_COLUMNS, PLACE_ORDER, place_rows
 from daebus.operate.top_rows import SERVICE_COLUMNS, Order, amount, service_rows, shown
 from daebus.operate.top_table import FleetTable
@@ -34,24 +33,6 @@ class Looked(Message):
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
         self.fleet = fleet
-
-
-class Help(ModalScreen[None]):
-    """The keys, and what the columns mean."""
-
-    DEFAULT_CSS = """
-    Help { align: center middle; }
-    Help VerticalScroll { width: 76; height: auto; max-height: 90%; padding: 1 2;
-                          background: $panel; border: round $primary; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,enter,space", "dismiss", "Back"),
-    ]
-
-    def compose(self) -> ComposeResult:
-        """Text that scrolls on a small terminal."""
-        with VerticalScroll():
-            yield Static(_help())
 
 
 class Filter(Input):
@@ -211,29 +192,3 @@ def _summary(fleet: Fleet, *, is_paused: bool) -> Text:
     if is_paused:
         text.append("  PAUSED", "bold yellow")
     return text.append(f"  {shown(fleet.address)}")
-
-
-def _help() -> Text:
-    keys = (
-        ("arrows, page up, page down", "move the cursor"),
-        ("tab", "go to the other table"),
-        ("s or >, <", "sort by the next column, or the last"),
-        ("r", "sort the other way round"),
-        ("/", "filter by a part of the name"),
-        ("escape", "show all again"),
-        ("enter or e", "open or close the row"),
-        ("space or p", "pause, and go on"),
-        ("left, right", "scroll, on a narrow terminal"),
-        ("q or ctrl-c", "quit"),
-    )
-    text = Text.assemble(("Keys\n", "bold"))
-    for key, what in keys:
-        text.append(f"  {key:<30}{what}\n")
-    for title, columns in (("Services", SERVICE_COLUMNS), ("Queues", PLACE_COLUMNS)):
-        text.append(f"\n{title}\n", "bold")
-        for column in columns:
-            text.append(f"  {column.title:<18}{column.meaning}\n")
-    return text.append(
-        "\nReplicas say every 2 s how they are, so rates and latencies are those of "
-        "the last 2 s, or of the time between two looks if that is longer."
-    )
