@@ -368,6 +368,17 @@ def test_without_the_extra_it_says_what_to_install(processes: Processes) -> None
     assert "pip install 'daebus[web]'" in done.output
 
 
+def test_requests_are_logged_only_where_that_is_asked_for(
+    processes: Processes, url: str, gateway: Gateway
+) -> None:
+    options = ["--expose", "x", "--log-level", "debug"]
+    with started_gateway(processes, "x", url, *options) as talkative:
+        talkative.client.get("/services?a=%0aforged")
+
+        talkative.process.wait_for('"GET /services?a=%0aforged HTTP/1.1" 200')
+    assert "/services" not in gateway.process.output
+
+
 def test_an_open_door_is_warned_of(processes: Processes, url: str) -> None:
     options = ["--expose", "x", "--host", "0.0.0.0"]
     with started_gateway(processes, "x", url, *options) as open_door:

@@ -249,9 +249,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _set_up_logging(*, is_debug: bool) -> None:
     """Let uvicorn's records go where those of daebus go; what any client can cause, not at all."""
-    server_log = get_logger("uvicorn.error")
-    server_log.setLevel(logging.DEBUG if is_debug else logging.ERROR)
     for name in ("uvicorn.error", "uvicorn.access"):
         target = get_logger(name)
+        target.setLevel(logging.DEBUG if is_debug else logging.ERROR)
         if not target.hasHandlers():
             target.handlers = list(logging.getLogger("daebus").handlers)
