@@ -11,7 +11,7 @@ const main = document.getElementById("main");
 const banner = document.getElementById("banner");
 const state = document.getElementById("state");
 const history = new History();
-const page = { about: null, fleet: null, view: null };
+const page = { about: null, fleet: null, view: null, hash: null };
 
 /** The view that the address bar names: #/, #/service/NAME or #/queues. */
 function viewOf(hash) {
@@ -29,7 +29,9 @@ function decoded(name) {
 }
 
 function open() {
-  if (!page.about) return;
+  // Told twice where the address changes while the page is loading.
+  if (!page.about || page.hash === location.hash) return;
+  page.hash = location.hash;
   page.view?.close?.();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   page.view = viewOf(location.hash);
@@ -78,6 +80,11 @@ listen({
     banner.replaceChildren("The dashboard was started again and wants its new token. ",
       el("a", { href: "/" }, "Give it"), ", or open the address that it printed.");
   },
+});
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // The address names the view.
+  main.focus();
 });
 
 addEventListener("hashchange", () => {
