@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from daebus.errors import DaebusError
-from daebus.operate import burying, calling, demo, listening, listing, output, running, serving
+from daebus.operate import (
+    burying,
+    calling,
+    contracting,
+    demo,
+    listening,
+    listing,
+    output,
+    running,
+    serving,
+)
 
 cli = typer.Typer(
     name="daebus",
@@ -30,6 +40,7 @@ for command in (
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.add_typer(contracting.contract, name="contract")
 cli.command()(serving.server)
 cli.command()(demo.demo)
 

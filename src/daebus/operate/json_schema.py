@@ -8,7 +8,8 @@ from daebus.contracts import Contract
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_HERE = "#/components/schemas/"
+#: Where a contract has its named types.
+HERE = "#/components/schemas/"
 
 
 def document_of(contract: Contract) -> dict[str, Any]:
@@ -38,6 +39,6 @@ def _moved(value: Any) -> Any:
         return {key: _moved(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_moved(each) for each in value]
-    if isinstance(value, str) and value.startswith(_HERE):
-        return f"#/$defs/{value.removeprefix(_HERE)}"
+    if isinstance(value, str) and value.startswith(HERE):
+        return f"#/$defs/{value.removeprefix(HERE)}"
     return value
