@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench kafka clean
+.PHONY: help demo test lint format docs bench kafka clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(READY)  ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html, or, to be able to search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 bench: $(READY)  ## measure against the peers, side by side (about 20 minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -36,7 +40,7 @@ kafka: $(READY)  ## run an Apache Kafka broker on loopback until Ctrl-C (needs J
 	@$(BIN)/python tools/kafka_broker.py
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) .benchmarks .hypothesis .kafka .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site .benchmarks .hypothesis .kafka .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

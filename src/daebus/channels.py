@@ -13,6 +13,9 @@ REPLY_PREFIX = "caller_"
 
 _REPLY_CHANNEL = re.compile(r"caller_[A-Za-z0-9_.:\-]{1,121}")
 
+#: Actions whose names begin so are those that every service has.
+BUILT_IN_PREFIX = "daebus."
+
 #: Longest name of a service, channel or action, in characters. Far above any real name, and short
 #: enough to stand in a log line.
 MAX_NAME_LENGTH = 200

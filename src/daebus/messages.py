@@ -13,6 +13,11 @@ import msgspec
 
 from daebus.errors import BadMessage, TooLarge
 
+#: The version of the wire format that is spoken here. It grows when an older reader would take a
+#: message for something else; new fields, which older readers ignore, leave it as it is.
+#: Version 1 is that of messages without a version.
+WIRE_VERSION = 2
+
 #: Largest message by default, in bytes. Pub/Sub copies a message to every subscriber's buffer.
 MAX_MESSAGE_BYTES = 1024 * 1024
 
@@ -39,17 +44,21 @@ class RequestEnvelope(msgspec.Struct, gc=False, omit_defaults=True):
     idempotency_key: str | None = None
     #: Whether the caller waits as long again for each response that follows another.
     stream: bool = False
+    #: The version of the wire format; a message without one is of version 1.
+    v: int = 1
 
 
 class _IncomingRequest(RequestEnvelope, gc=False):
     payload: msgspec.Raw = NO_PAYLOAD
 
 
-class ControlEnvelope(msgspec.Struct, gc=False):
-    """What callers publish to a service's control channel."""
+class ControlEnvelope(msgspec.Struct, gc=False, omit_defaults=True):
+    """What is said to all replicas of a service, on its control channel."""
 
     #: The id of a request that nobody wants to be handled any more.
-    cancel: str
+    cancel: str = ""
+    #: The id of the replica that is to stop; `*` for all of them.
+    drain: str = ""
 
 
 class ReplyEnvelope(msgspec.Struct, gc=False):
@@ -59,6 +68,7 @@ class ReplyEnvelope(msgspec.Struct, gc=False):
     payload: Any = None
     request_id: str | int | None = None
     final: bool = True
+    v: int = WIRE_VERSION
 
 
 class ErrorEnvelope(msgspec.Struct, gc=False):
@@ -69,6 +79,7 @@ class ErrorEnvelope(msgspec.Struct, gc=False):
     request_id: str | int | None = None
     final: bool = True
     status: str = "error"
+    v: int = WIRE_VERSION
 
 
 class StreamEnvelope(ReplyEnvelope, gc=False):
@@ -87,6 +98,7 @@ class IncomingReply(msgspec.Struct, gc=False):
     code: str = "error"
     final: bool = True
     seq: int | None = None
+    v: int = 1
 
 
 class _Ids(msgspec.Struct, gc=False):
@@ -142,21 +154,28 @@ def decode_request(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> RequestEn
     """
     check_limits(data, max_bytes)
     try:
-        return _request_decoder.decode(data)
+        request = _request_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the request cannot be read: {error}") from error
+    if request.v > WIRE_VERSION:
+        raise BadMessage(_too_new("request", request.v, "the service"))
+    return request
 
 
 def decode_reply(data: bytes) -> IncomingReply:
-    """Decode a reply; its payload stays a `msgspec.Raw`.
+    """Decode a reply; its payload stays a `msgspec.Raw`. One that is too new becomes an error.
 
     Raises:
         BadMessage: it is not a reply.
     """
     try:
-        return _reply_decoder.decode(data)
+        reply = _reply_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the reply cannot be read: {error}") from error
+    if reply.v > WIRE_VERSION:
+        text = _too_new("reply", reply.v, "the caller")
+        return IncomingReply("error", reply.request_id, error=text)
+    return reply
 
 
 def decode_control(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> ControlEnvelope:
@@ -170,6 +189,13 @@ def decode_control(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> ControlEn
         return _control_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the control message cannot be read: {error}") from error
+
+
+def _too_new(what: str, version: int, reader: str) -> str:
+    return (
+        f"the {what} has version {version} of the wire format, and {reader} reads versions up to "
+        f"{WIRE_VERSION}; update its daebus"
+    )
 
 
 def decode_ids(data: bytes, max_bytes: int) -> tuple[str | None, str | int | None]:

@@ -133,7 +133,7 @@ def test_the_wire_carries_what_remains_and_no_date(url: str, service_name: str) 
     assert 4000 < sent.pop("timeout_ms") <= 5000
     assert sent.pop("reply_to").startswith("caller_")
     assert len(sent.pop("request_id")) >= 32
-    assert sent == {"action": "echo", "payload": {"a": 1}, "headers": {"trace": "t"}}
+    assert sent == {"action": "echo", "payload": {"a": 1}, "headers": {"trace": "t"}, "v": 2}
 
 
 def test_headers_deadline_and_sender_reach_the_handler(echo: DaebusCaller) -> None:

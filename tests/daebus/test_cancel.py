@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from daebus import Daebus, DaebusCaller, request, response
-from daebus.service.cancellation import MAX_REMEMBERED, Cancellations
+from daebus.service.control import MAX_REMEMBERED, Cancellations
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 

@@ -391,8 +391,7 @@ def channel(**facts: Any) -> ChannelContract:
         (offer(delivery="stream"), offer(), "delivery-changed", True),
         (offer(), offer(delivery="stream"), "delivery-changed", False),
         (offer(service="store"), offer(), "renamed", True),
-        (offer(), offer(wire_version=2), "wire-version-changed", False),
-        (offer(wire_version=3), offer(), "wire-version-changed", True),
+        (offer(), offer(wire_version=2), "wire-version-changed", True),
     ],
 )
 def test_what_is_about_the_whole_service_is_told(

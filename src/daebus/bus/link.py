@@ -219,6 +219,11 @@ class Link:
         for command in asked:
             command.wait(deadline)
 
+    def reconnect(self) -> None:
+        """Give this connection up, as if it had been lost."""
+        if (wire := self._wire) is not None:
+            wire.close()
+
     def close(self) -> None:
         """Close the connection and end the reader thread. May be called again."""
         self._closing.set()

@@ -22,6 +22,17 @@ class TaskRun(msgspec.Struct, kw_only=True):
     error: str | None = None
 
 
+class Figures(msgspec.Struct, kw_only=True):
+    """What the handlers of one action or channel have done since the replica's start."""
+
+    handled: int = 0
+    errors: int = 0
+    #: The sum of the latencies, in seconds: from a message's arrival to the end of its handling.
+    total_s: float = 0.0
+    #: How many latencies were in each bucket; see `daebus.latency.BOUNDS_S`.
+    latency: list[int] = []
+
+
 class Replica(msgspec.Struct, kw_only=True):
     """One running instance of a service, as it described itself last."""
 
@@ -30,6 +41,8 @@ class Replica(msgspec.Struct, kw_only=True):
     host: str
     pid: int
     version: str
+    #: The version of the wire format that it speaks; 1 of those that do not say so.
+    wire_version: int = 1
     started_at: float
     actions: list[str] = []
     channels: list[str] = []
@@ -49,6 +62,12 @@ class Replica(msgspec.Struct, kw_only=True):
     incidents: dict[str, int] = {}
     #: The last runs of background tasks, by name.
     tasks: dict[str, TaskRun] = {}
+    #: Whether it takes messages and gets on with them, and if not, why.
+    is_ready: bool = True
+    troubles: list[str] = []
+    #: What was handled, by action, and by channel that is listened to.
+    figures: dict[str, Figures] = {}
+    listened: dict[str, Figures] = {}
 
 
 _encoder = msgspec.json.Encoder()

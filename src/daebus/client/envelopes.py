@@ -8,7 +8,7 @@ from daebus.bus import shared
 from daebus.bus.shared import Handled
 from daebus.channels import check_name
 from daebus.errors import CallTimeout
-from daebus.messages import RequestEnvelope, encode
+from daebus.messages import WIRE_VERSION, RequestEnvelope, encode
 
 #: Most names of actions that are remembered to be right.
 MAX_CHECKED = 1000
@@ -53,6 +53,7 @@ class Envelopes:
             None if timeout_s is None else timeout_s * 1000,
             headers,
             idempotency_key,
+            v=WIRE_VERSION,
         )
 
     def encode(self, envelope: RequestEnvelope) -> bytes:

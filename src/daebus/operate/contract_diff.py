@@ -74,10 +74,9 @@ def _of_the_service(old: Contract, new: Contract) -> Iterator[Change]:
         text = f"delivery was {old.delivery}, is {new.delivery}"
         yield _told("service", "delivery-changed", text, breaks=old.delivery == "stream")
     if old.wire_version != new.wire_version:
-        # A service reads the messages of the version before its own.
+        # Readers refuse messages of a version that they do not know.
         text = f"the wire format's version was {old.wire_version}, is {new.wire_version}"
-        breaks = not 0 <= new.wire_version - old.wire_version <= 1
-        yield _told("service", "wire-version-changed", text, breaks=breaks)
+        yield _told("service", "wire-version-changed", text, breaks=True)
 
 
 def _of_actions(old: Contract, new: Contract) -> Iterator[Change]:

@@ -17,6 +17,7 @@ from daebus.service.blueprint import Blueprint
 from daebus.service.configuration import ServiceSettings
 from daebus.service.context import current_request, current_response
 from daebus.service.contract import contract_of
+from daebus.service.health import Vitals
 from daebus.service.lifecycle import Lifecycle
 from daebus.service.registry import Registrar
 from daebus.service.request import Request
@@ -76,6 +77,8 @@ class Daebus(Registrar):
         max_inbox: how many messages the inbox may hold (`DAEBUS_MAX_INBOX`, 1,000,000).
         deduplication: seconds within which a message that is sent again is stored once, and a call
             with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
+        max_stall: seconds for which messages may wait while no handler finishes, before the service
+            calls itself neither ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
 
     Raises:
         SettingsError: a value makes no sense; the text says which.
@@ -114,6 +117,7 @@ class Daebus(Registrar):
         max_deliveries: int | None = None,
         max_inbox: int | None = None,
         deduplication: float | None = None,
+        max_stall: float | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -140,6 +144,7 @@ class Daebus(Registrar):
             max_deliveries=max_deliveries,
             max_inbox=max_inbox,
             deduplication=deduplication,
+            max_stall=max_stall,
         )
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()
@@ -202,9 +207,8 @@ class Daebus(Registrar):
         lifecycle = self._lifecycle
         if lifecycle is None:
             return
-        lifecycle.stopping.set()
         if lifecycle.owns_current_thread():
-            threading.Thread(target=lifecycle.stop, name="daebus-stop", daemon=True).start()
+            lifecycle.stop_soon()
         else:
             lifecycle.stop()
 
@@ -239,6 +243,21 @@ class Daebus(Registrar):
         Routes(self.registry)  # A handler that cannot be served is no part of a contract.
         name = check_service_name(service or self.name)
         return contract_of(name, self._settings.delivery, self.registry)
+
+    def health(self) -> Vitals:
+        """How the service is: whether it takes messages and gets on with them, and if not, why.
+
+        Returns:
+            Its vitals: `is_live` is False where a restart would help; `is_ready` is also False
+            while it starts, stops, or does not hear its channels.
+
+        Example:
+            >>> app.health().is_ready
+            True
+        """
+        if self._lifecycle is None:
+            return Vitals(is_live=True, is_ready=False, troubles=["it is not running"])
+        return self._lifecycle.look()
 
     @property
     def request(self) -> Request:

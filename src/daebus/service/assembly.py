@@ -15,11 +15,15 @@ from daebus.bus import shared
 from daebus.bus.link import Link
 from daebus.bus.presence import Replica
 from daebus.logs import Incidents, get_logger
-from daebus.service.cancellation import Cancellations, Control
+from daebus.messages import WIRE_VERSION
+from daebus.service.built_in import BuiltIn
 from daebus.service.cluster_tasks import ClusterTasks
 from daebus.service.configuration import ServiceSettings
+from daebus.service.contract import contract_of
+from daebus.service.control import Cancellations, Control
 from daebus.service.exchange import Exchange
 from daebus.service.handling import Handling
+from daebus.service.health import Health
 from daebus.service.heartbeat import Heartbeat
 from daebus.service.idempotency import Idempotency
 from daebus.service.inbox import Inbox, mode_of
@@ -33,6 +37,7 @@ from daebus.service.runners import Runners
 from daebus.service.sources import Source
 from daebus.service.spool import Spool
 from daebus.service.subscription import Subscription
+from daebus.service.tally import Tally, figures_of, handled
 from daebus.service.threads import Threads
 
 log = get_logger(__name__)
@@ -49,6 +54,7 @@ class Assembly:
         stopping: set by whoever asks to stop.
         enter: prepares a thread for the user's code.
         on_gap: told when messages may have been missed.
+        drain: stops the service; must not block.
 
     Raises:
         RegistrationError: a handler's parameters or a schedule cannot be served.
@@ -64,6 +70,7 @@ class Assembly:
         stopping: threading.Event,
         enter: Callable[[], None],
         on_gap: Callable[[Gap], None],
+        drain: Callable[[], None],
     ) -> None:
         self._service = service
         self._settings = settings
@@ -71,7 +78,6 @@ class Assembly:
         self._replica_id = replica_id = uuid.uuid4().hex
         self._started_at = time.time()
         self._version = version("daebus")  # It is read from a file.
-        self._routes = routes = Routes(registry)
         self.incidents = incidents = Incidents(log)
 
         def is_running() -> bool:
@@ -87,6 +93,10 @@ class Assembly:
         # channel of its callers: a client that publishes to itself costs the server 16 KiB for each
         # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
         self.link = Link(url, shared.connection_name(service))
+        built_in = BuiltIn(
+            self.link, self.describe, lambda: contract_of(service, settings.delivery, registry)
+        )
+        self._routes = routes = Routes(registry, built_in.functions())
         cluster = ClusterTasks(
             service,
             replica_id,
@@ -157,7 +167,12 @@ class Assembly:
             routes,
             intake=intakes(offer=offer),
             on_control=Control(
-                cancellations, self.runners, incidents, settings.max_message_bytes
+                replica_id,
+                drain,
+                cancellations=cancellations,
+                runners=self.runners,
+                incidents=incidents,
+                max_message_bytes=settings.max_message_bytes,
             ).take,
             incidents=incidents,
             on_gap=on_gap,
@@ -165,32 +180,47 @@ class Assembly:
         )
         # What waits on disk first: it is older.
         self.sources: list[Source] = [*self.runners.sources, self.subscription]
+        self._inbox: Inbox | None = None
         if self.mode.has_inbox:
-            self.sources.append(
-                Inbox(
-                    self.link,
-                    service,
-                    replica_id,
-                    settings,
-                    routes,
-                    make_intake=lambda offer: intakes(offer=offer),
-                    offer=offer,
-                    incidents=incidents,
-                )
+            self._inbox = Inbox(
+                self.link,
+                service,
+                replica_id,
+                settings,
+                routes,
+                make_intake=lambda offer: intakes(offer=offer),
+                offer=offer,
+                incidents=incidents,
             )
+            self.sources.append(self._inbox)
+        self.health = Health(
+            self.link,
+            self.subscription.private,
+            incidents,
+            progress=self._progress,
+            is_stopping=stopping.is_set,
+            is_inbox_read=self._is_inbox_read,
+            max_stall_s=settings.max_stall_s,
+        )
         self.heartbeat = Heartbeat(
-            self.link, self.describe, incidents, self.subscription.look_for_others
+            self.link,
+            self.describe,
+            incidents,
+            [self.health.beat, self.subscription.look_for_others],
         )
 
     def describe(self) -> Replica:
         """What this instance is and has done."""
-        totals = [runner.totals() for runner in self.runners]
+        figures, listened = figures_of(self._tallies())
+        handlers = [*figures.values(), *listened.values()]
+        vitals = self.health.look()
         return Replica(
             service=self._service,
             replica_id=self._replica_id,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=self._version,
+            wire_version=WIRE_VERSION,
             started_at=self._started_at,
             actions=sorted(self._registry.actions),
             channels=sorted({listener.channel for listener in self._registry.listeners}),
@@ -200,12 +230,26 @@ class Assembly:
             in_progress=sum(runner.in_progress for runner in self.runners),
             backlog=sum(runner.waiting for runner in self.runners),
             spilled=sum(runner.spilled for runner in self.runners),
-            handled=sum(handled for handled, _ in totals),
-            errors=sum(errors for _, errors in totals),
+            handled=sum(each.handled for each in handlers),
+            errors=sum(each.errors for each in handlers),
             gaps=self.subscription.gaps,
             incidents=self.incidents.counts(),
             tasks=self.periodic.last_runs(),
+            is_ready=vitals.is_ready,
+            troubles=vitals.troubles,
+            figures=figures,
+            listened=listened,
         )
+
+    def _tallies(self) -> list[Tally]:
+        return [tally for runner in self.runners for tally in runner.tallies()]
+
+    def _progress(self) -> tuple[int, int]:
+        """How many messages wait, and how many were handled."""
+        return sum(runner.waiting for runner in self.runners), handled(self._tallies())
+
+    def _is_inbox_read(self) -> bool:
+        return self._inbox is None or self._inbox.is_read()
 
 
 def _one_at_a_time(offer: Offer) -> Offer:

@@ -43,6 +43,7 @@ class ServiceSettings:
     max_deliveries: int
     max_inbox: int
     deduplication_s: float
+    max_stall_s: float
 
     @classmethod
     def of(
@@ -69,6 +70,7 @@ class ServiceSettings:
         max_deliveries: int | None = None,
         max_inbox: int | None = None,
         deduplication: float | None = None,
+        max_stall: float | None = None,
     ) -> Self:
         """Check what was given, and take the rest from the environment or the defaults.
 
@@ -109,6 +111,7 @@ class ServiceSettings:
             max_deliveries=number("max_deliveries", max_deliveries, 5),
             max_inbox=number("max_inbox", max_inbox, 1_000_000),
             deduplication_s=seconds("deduplication", deduplication, 300.0),
+            max_stall_s=seconds("max_stall", max_stall, 300.0),
         )
 
 

@@ -13,10 +13,9 @@ from typing import Any, get_type_hints
 import msgspec
 
 from daebus.contracts import ActionContract, ChannelContract, Contract, Schema
+from daebus.messages import WIRE_VERSION
 from daebus.service.parameters import parameters_of
 from daebus.service.registry import Action, Function, Listener, Registry
-
-WIRE_VERSION = 1
 
 #: Where AsyncAPI and OpenAPI have the types that have a name.
 REFERENCE = "#/components/schemas/{name}"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from daebus.deadline import Deadline
 from daebus.service.exchange import Exchange
-from daebus.service.handling import Handling, Tally
+from daebus.service.handling import Handling
+from daebus.service.tally import Tally
 
 #: How often the handlers are looked through for those whose callers have given up, in seconds.
 SWEEP_S = 0.1
@@ -45,7 +46,7 @@ class EventLoop:
         self._tasks: dict[asyncio.Task[None], Exchange] = {}
         self._is_sweeping = False
         self._context = contextvars.Context()
-        self.tally = Tally()
+        self._tally = Tally()
         self._thread = threading.Thread(target=self._run, name="daebus-event-loop", daemon=True)
 
     def start(self) -> None:
@@ -54,10 +55,10 @@ class EventLoop:
 
     def offer(self, exchange: Exchange) -> bool:
         """Start a task for a message; False when as many, or as large, as allowed are running."""
-        in_progress, size = self.in_progress, exchange.size_bytes
+        count, size = len(self._tasks) + len(self._incoming), exchange.size_bytes
         in_hand = self._offered_bytes - self._done_bytes
         # One that is larger than all that is allowed shall be handled, too.
-        if in_progress >= self._max_tasks or (in_progress and in_hand + size > self._max_bytes):
+        if count >= self._max_tasks or (count and in_hand + size > self._max_bytes):
             return False
         self._offered_bytes += size
         self._incoming.append(exchange)
@@ -68,21 +69,21 @@ class EventLoop:
     @property
     def in_progress(self) -> int:
         """See `Runner`."""
-        return len(self._tasks) + len(self._incoming)
+        return len(self._tasks)
 
     @property
     def waiting(self) -> int:
-        """See `Runner`: each message has a task at once."""
-        return 0
+        """See `Runner`: each message has a task at once, unless a handler blocks the loop."""
+        return len(self._incoming)
 
     @property
     def spilled(self) -> int:
         """See `Runner`."""
         return 0
 
-    def totals(self) -> tuple[int, int]:
+    def tallies(self) -> list[Tally]:
         """See `Runner`."""
-        return self.tally.handled.value, self.tally.errors.value
+        return [self._tally]
 
     def cancel(self, request_id: str) -> None:
         """See `Runner`."""
@@ -120,7 +121,7 @@ class EventLoop:
         while self._incoming:
             exchange = self._incoming[0]
             task = self._loop.create_task(
-                self._handling.run_async(exchange, self.tally), context=self._context.copy()
+                self._handling.run_async(exchange, self._tally), context=self._context.copy()
             )
             self._tasks[task] = exchange
             task.add_done_callback(self._has_ended)

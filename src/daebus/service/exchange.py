@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Protocol
 
 from daebus.service.request import Request
@@ -34,6 +35,7 @@ class Exchange:
 
     Attributes:
         has_begun: whether its handler was running when the service stopped, as its runner says.
+        received_at: when the service received it, on the monotonic clock.
 
     Args:
         route: where it goes.
@@ -41,9 +43,19 @@ class Exchange:
         response: what the handler sends.
         data: the message as it came on the wire.
         delivery: who has to know what becomes of it, if anybody.
+        age_s: how long ago the service received it, as far as it waited elsewhere.
     """
 
-    __slots__ = ("data", "delivery", "has_begun", "request", "response", "route", "size_bytes")
+    __slots__ = (
+        "data",
+        "delivery",
+        "has_begun",
+        "received_at",
+        "request",
+        "response",
+        "route",
+        "size_bytes",
+    )
 
     def __init__(
         self,
@@ -52,7 +64,10 @@ class Exchange:
         response: Response,
         data: bytes,
         delivery: Delivery | None = None,
+        *,
+        age_s: float = 0.0,
     ) -> None:
+        self.received_at = monotonic() - age_s
         self.route = route
         self.request = request
         self.response = response

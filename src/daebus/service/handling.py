@@ -9,24 +9,14 @@ from typing import Any
 from daebus.bus.commands import Receivers
 from daebus.errors import AlreadyAnswered, BadMessage, Code, DaebusError
 from daebus.logs import Incidents, describe, get_logger
-from daebus.service.backlog import Counter
-from daebus.service.cancellation import Cancellations
 from daebus.service.context import current
+from daebus.service.control import Cancellations
 from daebus.service.exchange import Exchange
 from daebus.service.idempotency import Idempotency
+from daebus.service.tally import Tally
 from daebus.service.time_limits import TimeLimits
 
 log = get_logger(__name__)
-
-
-class Tally:
-    """What one runner has done. Only it adds, anybody reads."""
-
-    __slots__ = ("errors", "handled")
-
-    def __init__(self) -> None:
-        self.handled = Counter()
-        self.errors = Counter()
 
 
 class Handling:
@@ -55,10 +45,11 @@ class Handling:
         """Handle a message in this thread. Whatever the handler does, this returns and answers."""
         token = current.set(exchange)
         failure: str | None = None
+        is_error = False
         try:
             arguments = self._prepare(exchange)
             if arguments is None:
-                tally.errors.value += 1
+                is_error = True
                 return
             if (
                 exchange.request.idempotency_key is not None
@@ -73,10 +64,10 @@ class Handling:
             if not exchange.response.is_answered:
                 self._finish(exchange, result)
         except BaseException as error:  # noqa: BLE001 - sys.exit in a handler ends the handler
-            tally.errors.value += 1
+            is_error = True
             failure = self._fail(exchange, error)
         finally:
-            tally.handled.value += 1
+            tally.add(exchange, is_error=is_error)
             current.reset(token)
             exchange.finish(failure)
 
@@ -85,10 +76,11 @@ class Handling:
         current.set(exchange)  # A task has a context of its own.
         limit = asyncio.timeout(exchange.route.timeout_s)
         failure: str | None = None
+        is_error = False
         try:
             arguments = self._prepare(exchange)
             if arguments is None:
-                tally.errors.value += 1
+                is_error = True
                 return
             if (
                 exchange.request.idempotency_key is not None
@@ -101,7 +93,7 @@ class Handling:
             if not exchange.response.is_answered:
                 self._finish(exchange, result)
         except BaseException as error:
-            tally.errors.value += 1
+            is_error = True
             if isinstance(error, TimeoutError) and limit.expired():
                 failure = self._pass_limit(exchange)
             elif not isinstance(error, asyncio.CancelledError):
@@ -112,7 +104,7 @@ class Handling:
                 cut_off(exchange)
                 raise
         finally:
-            tally.handled.value += 1
+            tally.add(exchange, is_error=is_error)
             exchange.finish(failure)
 
     def stop(self) -> None:

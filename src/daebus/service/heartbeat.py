@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from daebus.bus.commands import Command, pack
 from daebus.bus.link import Link
@@ -38,12 +38,12 @@ class Heartbeat:
         link: Link,
         describe_replica: Callable[[], Replica],
         incidents: Incidents,
-        on_beat: Callable[[], None],
+        on_beat: Iterable[Callable[[], None]],
     ) -> None:
         self._link = link
         self._describe = describe_replica
         self._incidents = incidents
-        self._on_beat = on_beat
+        self._on_beat = list(on_beat)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daebus-heartbeat", daemon=True)
 
@@ -68,7 +68,8 @@ class Heartbeat:
             try:
                 self._beat()
                 self._incidents.flush()
-                self._on_beat()
+                for function in self._on_beat:
+                    function()
             except Exception as error:  # noqa: BLE001 - the next beat may succeed; the key expires until then.
                 log.warning("no presence: %s", describe(error), extra={"event": "presence.error"})
 

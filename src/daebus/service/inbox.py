@@ -33,6 +33,9 @@ LONGEST_READ_S = 5.0
 #: … while entries wait to be taken over one by one, in seconds.
 SHORT_READ_S = 0.05
 
+#: A read that does not come back within this time hangs, in seconds.
+LATE_READ_S = 10.0
+
 #: How long to wait for room at the handlers before trying again, in seconds.
 ROOM_WAIT_S = 0.01
 
@@ -92,6 +95,7 @@ class Inbox:
         self._routes = routes
         self._mode = mode_of(settings, routes)
         self._look_at_s = 0.0
+        self._read_at_s = monotonic()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._run, name="daebus-inbox", daemon=True)
@@ -136,12 +140,19 @@ class Inbox:
             self._settlement.flush()
             self._group.leave(Deadline.after(min(1.0, max(0.2, deadline.remaining_s()))))
 
+    def is_read(self) -> bool:
+        """Whether messages are taken from it as long as there is room for them."""
+        is_late = monotonic() - self._read_at_s > LATE_READ_S
+        return self._reader.is_alive() and not (is_late and self._holdings.has_room())
+
     # --- the thread that takes messages ---
 
     def _run(self) -> None:
         while (room := self._holdings.wait_for_room()) > 0:
             try:
-                for entry in self._next(room):
+                entries = self._next(room)
+                self._read_at_s = monotonic()
+                for entry in entries:
                     self._take(entry)
             except GroupMissing:
                 self._restore()
@@ -205,6 +216,7 @@ class Inbox:
     def _offer(self, exchange: Exchange) -> bool:
         """Wait until there is room; what is not taken when the service stops is given back."""
         while not self._offer_now(exchange):
+            self._read_at_s = monotonic()  # It waits for the handlers, not for the server.
             if not self._holdings.wait_for_change(ROOM_WAIT_S):
                 if exchange.delivery is not None:
                     exchange.delivery.given_back()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from daebus.channels import MAX_NAME_LENGTH, is_reply_channel
+from daebus.channels import BUILT_IN_PREFIX, MAX_NAME_LENGTH, is_reply_channel
 from daebus.errors import BadMessage, Code, DaebusError
 from daebus.logs import Incidents, printable
 from daebus.messages import (
@@ -82,7 +82,7 @@ class Intake:
             if delivery is not None:
                 _end(delivery, request.reply_to, f"there is no action {_shown(envelope.action)}")
             return
-        exchange = Exchange(route, request, response, data, delivery)
+        exchange = Exchange(route, request, response, data, delivery, age_s=age_s)
         if delivery is not None:
             request.message_id, request.delivery_count = delivery.message_id, delivery.count
         if not self._offer(exchange):
@@ -161,7 +161,8 @@ class Intake:
             self._incidents.report("reply_lost", "a refusal could not be sent")
 
     def _unknown(self, action: str) -> str:
-        known = ", ".join(sorted(self._actions)) or "none"
+        own = [name for name in self._actions if not name.startswith(BUILT_IN_PREFIX)]
+        known = ", ".join(sorted(own)) or "none"
         return f"there is no action {_shown(action)}; service {self._service!r} has: {known}"
 
 

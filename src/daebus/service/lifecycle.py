@@ -76,9 +76,12 @@ class Lifecycle:
             stopping=stopping,
             enter=self._enter,
             on_gap=self._on_gap,
+            drain=self.stop_soon,
         )
         #: What it is and has done.
         self.describe = self._parts.describe
+        #: How it is.
+        self.look = self._parts.health.look
 
     def is_running(self) -> bool:
         """Whether nobody has asked to stop."""
@@ -125,6 +128,7 @@ class Lifecycle:
             contextvars.copy_context().run(self._call, hook)
         for source in self._parts.sources:
             source.start(deadline)
+        self._parts.health.start()
         self._parts.heartbeat.start()
         self._parts.periodic.start()
         self._parts.threads.start()
@@ -137,6 +141,18 @@ class Lifecycle:
             self._settings.max_workers,
             extra={"event": "service.ready"},
         )
+
+    def stop_soon(self) -> None:
+        """Stop in a thread of its own, for who must not wait for it."""
+        self.stopping.set()
+        threading.Thread(target=self._stop_by_itself, name="daebus-stop", daemon=True).start()
+
+    def _stop_by_itself(self) -> None:
+        try:
+            self.stop()
+        except Exception:
+            # Nobody waits for it who could be told.
+            log.exception("the service stopped with errors", extra={"event": "stop.error"})
 
     def stop(self) -> None:
         """Stop all parts; what is in progress may finish within the grace time.

@@ -22,6 +22,7 @@ from daebus.service.runner import Runner
 from daebus.service.spill import BLOCK_BYTES, BLOCK_MESSAGES, Spill
 from daebus.service.spill_log import SpillLog
 from daebus.service.spilled import Spilled
+from daebus.service.tally import Tally
 
 log = get_logger(__name__)
 
@@ -164,9 +165,9 @@ class Overflow:
         """See `Runner`."""
         return self._waiting
 
-    def totals(self) -> tuple[int, int]:
+    def tallies(self) -> list[Tally]:
         """See `Runner`."""
-        return self._runner.totals()
+        return self._runner.tallies()
 
     def cancel(self, request_id: str) -> None:
         """See `Runner`."""

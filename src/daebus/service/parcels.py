@@ -95,15 +95,16 @@ def unpack(
     route = routes.by_key.get(parcel.route)
     if route is None:
         raise BadMessage(f"the service has no handler {parcel.route!r} any more")
-    if parcel.route.startswith("action:"):
+    age_s = _age_s(parcel)
+    if route.is_action:
         envelope = decode_request(parcel.data, len(parcel.data))
         envelope.timeout_ms = None if parcel.remaining_s is None else parcel.remaining_s * 1000
-        request: Request = ActionRequest(envelope, parcel.channel, parcel.reply_to, _age_s(parcel))
+        request: Request = ActionRequest(envelope, parcel.channel, parcel.reply_to, age_s)
         response = Response(request, outlet)
     else:
         request, response = Request(parcel.data, parcel.channel), NO_RESPONSE
     request.message_id, request.delivery_count = parcel.message_id, parcel.delivery_count
-    return Exchange(route, request, response, parcel.data, delivery)
+    return Exchange(route, request, response, parcel.data, delivery, age_s=age_s)
 
 
 def _age_s(parcel: Parcel) -> float:

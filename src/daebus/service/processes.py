@@ -17,16 +17,17 @@ from daebus.deadline import Deadline
 from daebus.errors import BadMessage, Code, RegistrationError
 from daebus.logs import Incidents, get_logger, shown_level
 from daebus.service.backlog import Backlog
-from daebus.service.cancellation import Cancellations
 from daebus.service.configuration import ServiceSettings
+from daebus.service.control import Cancellations
 from daebus.service.exchange import Exchange
-from daebus.service.handling import Tally, refuse
+from daebus.service.handling import refuse
 from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import open_parcel, pack, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Place, Routes
 from daebus.service.spool import Spool
+from daebus.service.tally import Tally
 from daebus.service.work_queue import open_queue, tidy
 from daebus.service.worker_handlers import check_importable, for_workers
 from daebus.service.worker_process import (
@@ -237,9 +238,9 @@ class Processes:
         """See `Runner`."""
         return 0
 
-    def totals(self) -> tuple[int, int]:
+    def tallies(self) -> list[Tally]:
         """See `Runner`."""
-        return self._tally.handled.value, self._tally.errors.value
+        return [self._tally]
 
     def cancel(self, request_id: str) -> None:
         """See `Runner`. One that waits for a worker is not started."""
@@ -293,7 +294,7 @@ class Processes:
         # room; behind it the backlog fills up, and what that means is for its policy.
         if exchange.request.reply_to is None and isinstance(error, (FolderFailed, QueueClosed)):
             return False
-        self._count(is_error=True)
+        self._count(exchange, is_error=True)
         refuse(exchange, Code.OVERLOADED, text)
         exchange.finish(text)
         return True
@@ -368,7 +369,7 @@ class Processes:
         self._given_up.pop(note.key, None)
         task = self._forget(note.key)
         if task is not None:
-            self._count(is_error=note.is_error)
+            self._count(task.exchange, is_error=note.is_error)
             task.exchange.finish(note.failure)
         self._replace_if_worn(worker, note.memory_bytes)
 
@@ -433,7 +434,7 @@ class Processes:
                 self._killed[worker] = text
                 worker.kill()
             self._changed.notify_all()
-        self._count(is_error=True)
+        self._count(task.exchange, is_error=True)
         refuse(task.exchange, code, text)
         task.exchange.finish(failure)
 
@@ -450,7 +451,7 @@ class Processes:
             if delivery is None or not delivery.is_stored:
                 self._given_up[task.key] = text
             self._changed.notify_all()
-        self._count(is_error=True)
+        self._count(exchange, is_error=True)
         self._incidents.report("worker_died", text)
         refuse(exchange, Code.WORKER_DIED, text)
         if delivery is not None:
@@ -466,10 +467,9 @@ class Processes:
         with self._changed:
             return next((task for task in self._tasks.values() if task.worker is worker), None)
 
-    def _count(self, *, is_error: bool) -> None:
+    def _count(self, exchange: Exchange, *, is_error: bool) -> None:
         with self._changed:
-            self._tally.handled.value += 1
-            self._tally.errors.value += is_error
+            self._tally.add(exchange, is_error=is_error)
 
     # --- the queue ---
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from daebus.channels import check_name, is_pattern
+from daebus.channels import BUILT_IN_PREFIX, check_name, is_pattern
 from daebus.errors import RegistrationError
 
 P = ParamSpec("P")
@@ -173,6 +173,11 @@ class Registrar:
             ...     return a + b
         """
         check_name("action", name)
+        if name.startswith(BUILT_IN_PREFIX):
+            raise RegistrationError(
+                f"the action {name!r} needs another name: those that begin with "
+                f"{BUILT_IN_PREFIX!r} are the actions that every service has"
+            )
         _check_choice(f"action {name!r}: workers", workers, THREAD, PROCESS)
 
         def register(function: Callable[P, R]) -> Callable[P, R]:

@@ -76,7 +76,9 @@ class Response:
         if final:
             envelope = ReplyEnvelope("success", payload, request.request_id)
         else:
-            envelope = StreamEnvelope("success", payload, request.request_id, False, self._seq)  # noqa: FBT003
+            envelope = StreamEnvelope(
+                "success", payload, request.request_id, final=False, seq=self._seq
+            )
         return self._send(envelope, final=final)
 
     success = send

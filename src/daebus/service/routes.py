@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 from daebus.errors import RegistrationError
 from daebus.service.parameters import Arguments, action_arguments, listener_arguments
@@ -33,10 +34,15 @@ class Route:
     arguments: Arguments | None
     place: Place
     timeout_s: float | None = None
+    is_action: bool = False
 
 
 class Routes:
     """All routes of a service.
+
+    Args:
+        registry: the service's handlers.
+        built_in: the functions of the actions that every service has, by name.
 
     Attributes:
         actions: by name.
@@ -50,8 +56,12 @@ class Routes:
         RegistrationError: a handler's parameters cannot be taken from a payload.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self.actions = {name: _of_action(action) for name, action in registry.actions.items()}
+    def __init__(
+        self, registry: Registry, built_in: Mapping[str, Function] = MappingProxyType({})
+    ) -> None:
+        actions = {name: Action(name, function) for name, function in built_in.items()}
+        actions.update(registry.actions)
+        self.actions = {name: _of_action(action) for name, action in actions.items()}
         self.channels: dict[str, list[Route]] = {}
         self.patterns: dict[str, list[Route]] = {}
         self.durable: dict[str, list[Route]] = {}
@@ -88,6 +98,7 @@ def _of_action(action: Action) -> Route:
         action_arguments(function),
         _place(action),
         action.timeout_s,
+        is_action=True,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from daebus.deadline import Deadline
 from daebus.service.exchange import Exchange
+from daebus.service.tally import Tally
 
 
 class Runner(Protocol):
@@ -29,8 +30,8 @@ class Runner(Protocol):
     def spilled(self) -> int:
         """How many wait on disk."""
 
-    def totals(self) -> tuple[int, int]:
-        """How many messages were handled, and how many of them failed."""
+    def tallies(self) -> list[Tally]:
+        """What it has handled."""
 
     def cancel(self, request_id: str) -> None:
         """End the handler of this request, if it runs here and can be ended."""

@@ -69,6 +69,8 @@ class Subscription:
         self._on_gap = on_gap
         #: How often messages may have been missed.
         self.gaps = 0
+        #: The channels of its own that it hears while it takes messages, and nobody else.
+        self.private = [*self._own[1:], self._kept[1]]
         link.consumer = self
 
     def start(self, deadline: Deadline) -> None:

@@ -22,12 +22,13 @@ from daebus.bus.commands import Receivers
 from daebus.bus.link import Link
 from daebus.errors import BadMessage, CallTimeout, ServerUnavailable
 from daebus.logs import Incidents, describe, get_logger, show_logs
-from daebus.service.handling import Handling, Tally
+from daebus.service.handling import Handling
 from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import Parcel, open_parcel, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes
+from daebus.service.tally import Tally
 from turbo_queue import Batch, BatchDamaged, Consumer, FolderFailed, Queue
 from turbo_queue.worker_ends import Parent
 
@@ -228,12 +229,12 @@ class _WorkerProcess:
         outcome = _Outcome(parcel, batch.failures + 1)
         exchange = unpack(parcel, self._routes, self._outlet, outcome)
         exchange.request.delivery_count = outcome.count
-        errors = self._tally.errors.value
+        errors = self._tally.errors
         self._handling.run(exchange, self._tally)
         self._await_reply(key)
         # In this order: if this process dies between the two, the parent has the message dropped.
         # The other way round it would wait for one that is gone.
-        self._finish(key, is_error=self._tally.errors.value > errors, failure=outcome.failure)
+        self._finish(key, is_error=self._tally.errors > errors, failure=outcome.failure)
         batch.acknowledge()
 
     def _await_reply(self, key: str) -> None:

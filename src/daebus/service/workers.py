@@ -12,8 +12,9 @@ from daebus.logs import get_logger
 from daebus.service.backlog import Backlog
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
-from daebus.service.handling import Handling, Tally, refuse
+from daebus.service.handling import Handling, refuse
 from daebus.service.patience import Patience
+from daebus.service.tally import Tally
 
 log = get_logger(__name__)
 
@@ -98,13 +99,10 @@ class Workers:
             if exchange is not None and exchange.request.request_id == request_id:
                 exchange.request.on_cancelled()
 
-    def totals(self) -> tuple[int, int]:
+    def tallies(self) -> list[Tally]:
         """See `Runner`."""
         with self._lock:
-            return (
-                sum(tally.handled.value for tally in self._tallies),
-                sum(tally.errors.value for tally in self._tallies),
-            )
+            return list(self._tallies)
 
     def _start_one(self, number: int) -> None:
         """Start a thread; try again while the system has none to give."""

@@ -1,8 +1,8 @@
-"""Requests that their callers have cancelled, and how that is told to whoever has one of them."""
+"""What is said to all replicas of a service: which request was cancelled, and who is to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
@@ -48,10 +48,16 @@ class Cancellations:
             del self.ids[oldest]
 
 
+#: In place of a replica's id: all of them.
+EVERY_REPLICA = "*"
+
+
 class Control:
-    """Takes what callers say to all replicas of the service.
+    """Takes what is said to all replicas of the service.
 
     Args:
+        replica_id: this one.
+        drain: stops the service; must not block.
         cancellations: where cancelled requests are remembered that have not been started.
         runners: where those run that have been.
         incidents: counts what cannot be read.
@@ -60,11 +66,16 @@ class Control:
 
     def __init__(
         self,
+        replica_id: str,
+        drain: Callable[[], None],
+        *,
         cancellations: Cancellations,
         runners: Iterable[Cancels],
         incidents: Incidents,
         max_message_bytes: int,
     ) -> None:
+        self._replica_id = replica_id
+        self._drain = drain
         self._cancellations = cancellations
         self._runners = runners
         self._incidents = incidents
@@ -73,14 +84,24 @@ class Control:
     def take(self, data: bytes) -> None:
         """Take a message. Called from the reader thread."""
         try:
-            request_id = decode_control(data, self._max_bytes).cancel
+            said = decode_control(data, self._max_bytes)
         except BadMessage as error:
-            self._incidents.report("bad_message", f"dropped on the control channel: {error.reason}")
+            self._drop(error.reason)
             return
-        if len(request_id) > MAX_ID_LENGTH:
-            self._incidents.report("bad_message", "dropped on the control channel: a long id")
-            return
+        if said.drain in (self._replica_id, EVERY_REPLICA):
+            self._drain()
+        if len(said.cancel) > MAX_ID_LENGTH:
+            self._drop("a long id")
+        elif said.cancel:
+            self._cancel(said.cancel)
+        elif not said.drain:
+            self._drop("it says neither what to cancel nor who is to stop")
+
+    def _cancel(self, request_id: str) -> None:
         # Remembered first: what starts from now on sees it there, what runs already is told.
         self._cancellations.add(request_id)
         for runner in self._runners:
             runner.cancel(request_id)
+
+    def _drop(self, reason: str) -> None:
+        self._incidents.report("bad_message", f"dropped on the control channel: {reason}")

@@ -1,0 +1,151 @@
+"""A service knows when it is deaf, stuck or stopping, and says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daebus import Daebus, DaebusCaller
+from daebus.bus.commands import confirmed
+from daebus.bus.embedded import EmbeddedServer
+from daebus.deadline import Deadline
+from fixtures.proxy import Proxy
+from fixtures.services import Gate
+from fixtures.waiting import eventually
+
+Start = Callable[[Daebus], DaebusCaller]
+
+
+def forget_subscriptions(app: Daebus) -> None:
+    """The server has none of them any more, and the service does not know it."""
+    link = app._lifecycle._parts.link
+    command = confirmed(b"UNSUBSCRIBE", list(link._channels))
+    link.send(command)
+    command.wait(Deadline.after(5.0))
+
+
+@pytest.fixture
+def proxy(own_server: EmbeddedServer) -> Iterator[Proxy]:
+    with Proxy(Path(own_server.url.removeprefix("unix://"))) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["pubsub", "stream"])
+def app(request: pytest.FixtureRequest, proxy: Proxy, service_name: str) -> Iterator[Daebus]:
+    """A service that runs, and reaches its server through the proxy."""
+    app = Daebus(service_name, url=proxy.url, delivery=request.param)
+    app.action("echo")(lambda: app.request.payload)
+    app.start()
+    yield app
+    proxy.resume()
+    app.stop()
+
+
+def test_a_service_without_its_subscriptions_is_not_ready_and_gets_them_back(
+    app: Daebus, proxy: Proxy
+) -> None:
+    assert app.health().is_ready
+
+    forget_subscriptions(app)
+
+    eventually(lambda: not app.health().is_ready)
+    assert app.health().is_live
+    eventually(lambda: app.health().is_ready)
+    assert app.stats().incidents["deaf"] == 1
+    with DaebusCaller(app.name, proxy.url, timeout=5.0) as caller:
+        assert caller.call("echo", 1) == 1
+
+
+def test_a_service_whose_server_hangs_is_not_ready_until_it_is_back(
+    app: Daebus, proxy: Proxy
+) -> None:
+    proxy.stall()
+
+    eventually(lambda: not app.health().is_ready, 20)
+    assert app.health().is_live  # To start it anew would not help.
+    proxy.resume()
+    eventually(lambda: app.health().is_ready, 20)
+
+
+def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: Start) -> None:
+    app = Daebus("app", max_workers=2, max_stall=0.5)
+
+    with Gate() as gate:
+        app.action("wait")(gate.pass_through)
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("wait") for _ in range(3)]
+
+        eventually(lambda: not app.health().is_ready)
+
+        assert not app.health().is_live
+        assert "1 messages wait, and none was finished" in app.health().troubles[0]
+        gate.open()
+        assert all(call.result(10) for call in calls)
+        eventually(lambda: app.health().is_ready)
+
+
+def test_a_service_whose_event_loop_is_blocked_is_neither_ready_nor_alive(start: Start) -> None:
+    app = Daebus("app", max_stall=0.5)
+
+    with Gate() as gate:
+
+        @app.action("block")
+        async def block() -> bool:
+            return gate.pass_through()
+
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("block")]
+        eventually(gate.is_waited_for)
+        calls.append(caller.submit("block"))
+
+        eventually(lambda: not app.health().is_live)
+
+        gate.open()
+        assert all(call.result(10) for call in calls)
+
+
+def test_a_slow_handler_is_no_trouble_before_messages_have_waited_for_long(start: Start) -> None:
+    app = Daebus("app", max_workers=1, max_stall=3.0)
+
+    with Gate() as gate:
+        app.action("wait")(gate.pass_through)
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("wait")]
+        eventually(gate.is_waited_for)
+        # Two beats of the service's heart, in which nothing waits.
+        assert not threading.Event().wait(4.5)
+        calls.append(caller.submit("wait"))
+        eventually(lambda: app.stats().backlog == 1)
+
+        assert app.health().is_ready
+        gate.open()
+        assert all(call.result(10) for call in calls)
+
+
+def test_a_service_that_stops_is_not_ready_while_it_finishes(start: Start) -> None:
+    app = Daebus("app")
+
+    with Gate() as gate:
+        app.action("wait")(gate.pass_through)
+        gate.close()
+        call = start(app).submit("wait")
+        eventually(gate.is_waited_for)
+
+        stopping = threading.Thread(target=app.stop)
+        stopping.start()
+
+        eventually(lambda: not app.health().is_ready)
+        assert app.health().troubles == ["it is stopping"]
+        gate.open()
+        assert call.result(10)
+        stopping.join(10)
+
+
+def test_a_service_that_does_not_run_is_not_ready() -> None:
+    assert not Daebus("app").health().is_ready

@@ -1,0 +1,74 @@
+"""Write the help of every command into the pages of the reference, from the commands themselves.
+
+A page says where with a line `<!-- commands of MODULE:NAME -->`, NAME being a Typer app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import typer
+
+_MARK = re.compile(r"^<!-- commands of ([\w.]+):(\w+) -->$", re.MULTILINE)
+_EXAMPLES = re.compile(r"^Examples?:\n", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the commands in place of the mark."""
+    return _MARK.sub(
+        lambda match: commands_of(getattr(import_module(match[1]), match[2])), markdown
+    )
+
+
+def commands_of(app: typer.Typer) -> str:
+    """All commands of an app and what they take, as Markdown."""
+    root = typer.main.get_command(app)
+    return "\n".join(_chapters(root, typer.Context(root, info_name=root.name), 1))
+
+
+def _chapters(command: Any, context: Any, level: int) -> Iterator[str]:
+    yield f"{'#' * (level + 1)} {context.command_path}\n"
+    yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
+    yield _prose(command.help or "")
+    yield _table(command, context)
+    yield _as_text(command.epilog or "")
+    for name, child in getattr(command, "commands", {}).items():
+        if not child.hidden:
+            below = typer.Context(child, info_name=name, parent=context)
+            yield from _chapters(child, below, min(level + 1, 3))
+
+
+def _prose(text: str) -> str:
+    """The help's paragraphs, and its examples as they would be typed."""
+    paragraphs, examples, *_ = [*_EXAMPLES.split(text.strip(), maxsplit=1), ""]
+    lines = "\n".join(line.strip() for line in examples.splitlines())
+    shown = f"\n```bash\n{lines}\n```\n" if examples else ""
+    return f"{_escaped(paragraphs.strip())}\n{shown}"
+
+
+def _as_text(epilog: str) -> str:
+    lines = "\n".join(filter(None, epilog.splitlines()))
+    return f"```text\n{lines}\n```\n" if lines else ""
+
+
+def _table(command: Any, context: Any) -> str:
+    records = [
+        parameter.get_help_record(context)
+        for parameter in command.get_params(context)
+        if not getattr(parameter, "hidden", False)
+    ]
+    rows = [
+        f"| `{_cell(name)}` | {_cell(_escaped(text))} |" for name, text in filter(None, records)
+    ]
+    return "\n".join(["| argument or option | meaning |", "| --- | --- |", *rows, ""])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([<>*_\[\]`])", r"\\\1", text)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
