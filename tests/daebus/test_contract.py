@@ -125,7 +125,7 @@ def caller(start: Callable[[Daebus], DaebusCaller]) -> DaebusCaller:
 
 
 @settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(action=st.sampled_from(contract().actions), payload=PAYLOADS | VALUES)
 def test_the_service_accepts_what_its_contract_says(

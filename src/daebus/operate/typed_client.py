@@ -15,8 +15,9 @@ _IMPORTS = (
     (r"", "from types import TracebackType"),
     (r"", "from typing import {typing}"),
     (r"\bUUID\b", "from uuid import UUID"),
-    (r"\bmsgspec\.", "\nimport msgspec"),
-    (r"", "\nfrom daebus import DaebusCaller"),
+    (r"", ""),
+    (r"\bmsgspec\.", "import msgspec"),
+    (r"", "from daebus import DaebusCaller"),
 )
 
 _GIVEN = f'''def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def client_of(contract: Contract) -> str:
     given = [_GIVEN] if any("_given(" in method for method in methods) else []
     blocks = [*types.declarations(), *given, "\n".join(parts)]
     body = "\n\n\n".join(block.rstrip("\n") for block in blocks)
-    return f"{_head(contract.service, body)}\n\n\n{body}\n"
+    between = "\n\n\n" if body.startswith(("class ", "def ")) else "\n\n"
+    return f"{_head(contract.service, body)}{between}{body}\n"
 
 
 def _head(service: str, body: str) -> str:

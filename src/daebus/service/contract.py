@@ -92,8 +92,8 @@ def _renamed(named: dict[str, Schema], suffix: str) -> dict[str, Schema]:
 
 
 def _with_suffix(value: Any, suffix: str) -> Any:
-    """A part of a schema, in which each reference is to the name with the suffix."""
-    if isinstance(value, list):
+    """A part of a schema, tidied; each reference in it is to the name with the suffix."""
+    if isinstance(value, (list, tuple)):
         return [_with_suffix(each, suffix) for each in value]
     if not isinstance(value, dict):
         return value
@@ -106,6 +106,8 @@ def _with_suffix(value: Any, suffix: str) -> Any:
         discriminator["mapping"] = {tag: name + suffix for tag, name in mapping.items()}
     if copy.get("$comment") == _ANYTHING["$comment"]:
         del copy["$comment"]
+    if isinstance(docstring := copy.get("description"), str):
+        copy["description"] = inspect.cleandoc(docstring)
     return copy
 
 
@@ -164,8 +166,8 @@ def _fields(parameters: dict[str, tuple[Any, Any]], types: _Types) -> Schema:
 
 def _default(value: Any) -> Schema:
     try:
-        return {"default": msgspec.to_builtins(value, str_keys=True)}
-    except (TypeError, ValueError, RecursionError):
+        return {"default": msgspec.json.decode(msgspec.json.encode(value))}
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return {}  # Only the handler can make it.
 
 
