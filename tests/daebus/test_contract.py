@@ -60,6 +60,10 @@ class Opaque:
     """Nothing that msgspec knows."""
 
 
+class Odd(Enum):
+    VALUE = Opaque()
+
+
 app = Daebus("contract")
 
 
@@ -92,6 +96,10 @@ def arrays(x: Pair | None, parts: tuple[int, str] = (1, ""), code: list[Any] = [
 def maps(x: dict[str, int], city: Cat | Dog | None = None, code: Any = None): ...
 
 
+@app.action("keys")
+def keys(x: Any, parts: dict[int, int] = {}, code: dict[Literal["x", "city"], bool] = {}): ...  # noqa: B006
+
+
 @app.action("untyped")
 def untyped(x, city=1): ...
 
@@ -110,7 +118,7 @@ def action_of(function: Callable[..., Any]) -> ActionContract:
     return contract_of("one", "pubsub", one.registry).actions[0]
 
 
-KEYS = st.sampled_from(["x", "city", "code", "parts", "type"])
+KEYS = st.sampled_from(["x", "city", "code", "parts", "type", "1", "-0"])
 SCALARS = st.sampled_from([None, True, False, 0, 1, 2, 3, 0.5, 1.5, "", "a", "abc", "red", "Cat"])
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner), max_leaves=4
@@ -150,6 +158,7 @@ def test_the_service_accepts_what_its_contract_says(
         ("named", {"x": {"x": 1, "parts": [{"x": 2}]}, "city": {"city": "a"}, "code": {"x": 1}}),
         ("arrays", {"x": [1], "parts": [1, "a"], "code": [None]}),
         ("maps", {"x": {"a": 1}, "city": {"type": "Dog", "x": "a"}}),
+        ("keys", {"x": 1, "parts": {"-1": 2}, "code": {"city": True}}),
         ("untyped", {"x": [{}]}),
         ("whole", 5),
     ],
@@ -203,13 +212,11 @@ def test_a_type_with_a_name_stands_once() -> None:
 
 
 def test_two_types_of_one_name_stand_beside_each_other() -> None:
-    def make(kind: Any) -> Any:
-        return msgspec.defstruct("Item", [("value", kind)])
-
+    number, text = (msgspec.defstruct("Item", [("value", kind)]) for kind in (int, str))
     one = Daebus("one")
-    one.action("a")(annotated(make(int)))
-    one.action("b")(annotated(make(str)))
-    one.action("c")(annotated(make(str)))
+    one.action("a")(annotated(number))
+    one.action("b")(annotated(text))
+    one.action("c")(annotated(text))
     found = contract_of("one", "pubsub", one.registry)
 
     values = [
@@ -237,7 +244,7 @@ def test_a_class_that_cannot_be_described_is_any_value() -> None:
     found = action_of(handler)
 
     assert found.payload["properties"]["a"] == {}
-    assert found.payload["properties"]["b"]["anyOf"][0] == {"type": "array", "items": {}}
+    assert found.payload["properties"]["b"]["anyOf"][0] == {"type": "array"}
     assert found.result == {}
 
 
@@ -245,9 +252,18 @@ def test_a_default_that_is_no_json_is_left_out() -> None:
     def handler(a: datetime = datetime(2026, 1, 1, tzinfo=UTC), b: Any = Opaque): ...
 
     assert action_of(handler).payload["properties"] == {
-        "a": {"type": "string", "default": "2026-01-01T00:00:00Z"},
+        "a": {"type": "string", "format": "date-time", "default": "2026-01-01T00:00:00Z"},
         "b": {},
     }
+
+
+def test_what_only_python_can_hold_is_left_out() -> None:
+    def handler(a: Annotated[int, Meta(examples=[Opaque()])]) -> Odd: ...
+
+    found = action_of(handler)
+
+    assert found.payload["properties"]["a"] == {"type": "integer"}
+    assert msgspec.json.encode(found)
 
 
 def test_constraints_and_examples_are_told() -> None:

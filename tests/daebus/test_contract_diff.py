@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 from uuid import UUID
 
@@ -325,6 +325,7 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
             "maxLength was 3, is 5",
         ),
         (str, UUID, SENDERS, "$.value", 'format was none, is "uuid"'),
+        (str, datetime, SENDERS, "$.value", 'format was none, is "date-time"'),
         (date, UUID, BOTH, "$.value", 'format was "date", is "uuid"'),
         (list[Item], list[Poorer], READERS, "$.value[...].note", "the field was removed"),
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),

@@ -241,13 +241,11 @@ def _older(value: Any) -> Any:
         if "items" in found:
             found["additionalItems"] = found["items"]
         found["items"] = first
-    if isinstance(found.get("discriminator"), dict):
-        del found["discriminator"]  # A text there; the tagged types say it themselves.
     return found
 
 
 def _newer(value: Any) -> Any:
-    """What `_older` was given, but for discriminators."""
+    """What `_older` was given."""
     if isinstance(value, list):
         return [_newer(each) for each in value]
     if not isinstance(value, dict):

@@ -16,10 +16,11 @@ from daebus.operate.schema_kinds import alternatives, as_json, choices_of, kind_
 _FORMATS = {
     "date": "dt.date",
     "date-time": "dt.datetime",
+    "date-time-local": "dt.datetime",
     "decimal": "Decimal",
     "duration": "dt.timedelta",
-    "partial-time": "dt.time",
     "time": "dt.time",
+    "time-local": "dt.time",
     "uuid": "UUID",
 }
 

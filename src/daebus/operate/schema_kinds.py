@@ -12,9 +12,7 @@ from daebus.contracts import Schema
 ANY = "any value"
 
 #: Keywords that say nothing about which values are allowed, or that others here look after.
-ANNOTATIONS = frozenset(
-    {"title", "description", "examples", "default", "discriminator", "deprecated", "$comment"}
-)
+ANNOTATIONS = frozenset({"title", "description", "examples", "default", "deprecated", "$comment"})
 
 
 def alternatives(schema: Schema, named: dict[str, Schema]) -> list[Schema]:
