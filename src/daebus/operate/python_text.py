@@ -6,6 +6,7 @@ becomes anything but a name, a literal or a docstring.
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import re
 from collections.abc import Iterable
@@ -65,17 +66,24 @@ def literal(value: Any) -> str:
 
 def docstring(text: str, indent: str) -> str:
     """A docstring, with its indentation and its line break."""
-    escaped = "".join(
-        each if each == "\n" or each.isprintable() else repr(each)[1:-1]
-        for each in text.strip().replace("\\", "\\\\").expandtabs()
-    ).replace('"""', r"\"\"\"")
-    lines = [line.rstrip() for line in escaped.split("\n")]
-    first = " " if lines[0].startswith('"') else ""
+    clean = inspect.cleandoc(text.replace("\0", "")).strip()
+    lines = [line.rstrip() for line in _escaped(clean).split("\n")]
     if len(lines) == 1:
-        last = " " if escaped.endswith('"') else ""
-        return f'{indent}"""{first}{lines[0]}{last}"""\n'
+        return f'{indent}"""{lines[0]}"""\n'
     inner = "\n".join(f"{indent}{line}".rstrip() for line in lines[1:])
-    return f'{indent}"""{first}{lines[0]}\n{inner}\n{indent}"""\n'
+    return f'{indent}"""{lines[0]}\n{inner}\n{indent}"""\n'
+
+
+def _escaped(text: str) -> str:
+    """A docstring's text, in which no quotes end it, or stand beside those that do."""
+    alone = re.sub(r'^"|"$|"(?=")|(?<=")"', "\0", text)
+    return "".join(
+        r"\"" if each == "\0" else each if _is_plain(each) else repr(each)[1:-1] for each in alone
+    )
+
+
+def _is_plain(character: str) -> bool:
+    return character == "\n" or (character.isprintable() and character != "\\")
 
 
 def bracketed(start: str, items: list[str], end: str, indent: str) -> str:

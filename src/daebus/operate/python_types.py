@@ -27,7 +27,7 @@ _FORMATS = {
 _PLAIN = {"null": "None", "boolean": "bool", "integer": "int", "number": "float"}
 
 #: A longer list of choices than this, in characters, gets a name.
-_LONGEST_CHOICES = 40
+_LONGEST_CHOICES = 30
 
 UNSET = "msgspec.UNSET"
 
