@@ -14,6 +14,7 @@ import pytest
 from daebus import Broadcast, Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.service.context import current
+from fixtures import spans as traced
 from fixtures.kafka import Cluster, mock_cluster, started_broker
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
@@ -123,6 +124,16 @@ def processes() -> Iterator[Processes]:
     """Starts Python programs; all are gone when the test ends, whatever happens."""
     with Processes() as started:
         yield started
+
+
+@pytest.fixture
+def spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> traced.Spans:
+    """The spans that end in this test, here and in the processes that it starts."""
+    traced.set_up()
+    traced.flush()  # What other tests have left.
+    path = tmp_path / "spans.jsonl"
+    monkeypatch.setenv(traced.VARIABLE, str(path))
+    return traced.Spans(path)
 
 
 @pytest.fixture

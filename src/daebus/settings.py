@@ -95,6 +95,23 @@ def choice(name: str, given: str | None, *choices: str) -> str:
     return value
 
 
+def flag(name: str, given: bool | None) -> bool:  # noqa: FBT001 - None is the third case
+    """Whether something is on: `given`, else the environment's `DAEBUS_<NAME>`, else off.
+
+    Raises:
+        SettingsError: it says neither.
+    """
+    value = text(name, None) if given is None else given
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if value.lower() not in _FLAGS:
+        raise SettingsError(f"{name} is {value!r}; it must be 1 or 0")
+    return _FLAGS[value.lower()]
+
+
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
 def state_folder() -> Path:
     """Where files of this user live that must outlast a restart (XDG Base Directory Specification).
 

@@ -112,6 +112,24 @@ def _value_of(placeholder: re.Match[str]) -> str:
     return value
 
 
+def flag(name: str, given: bool | None) -> bool:  # noqa: FBT001 - None is the third case
+    """Whether something is on: what is given, else `TURBO_QUEUE_<NAME>`, else off.
+
+    Raises:
+        SettingsError: it says neither.
+    """
+    value: object = given
+    if given is None:
+        text = os.environ.get(f"TURBO_QUEUE_{name.upper()}") or "0"
+        value = _FLAGS.get(text.lower(), text)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} is {value!r}; it must be true or false")
+    return value
+
+
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
 def kafka_bootstrap() -> str:
     """Where Kafka's brokers are to be found, if nobody says it: `KAFKA_BOOTSTRAP`, or here."""
     return os.environ.get("KAFKA_BOOTSTRAP") or "localhost:9092"
@@ -129,7 +147,7 @@ def _parse(name: str, text: str) -> object:
     if name == "codec":
         return text
     if name == "fsync":
-        return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+        return _FLAGS.get(text.lower(), text)
     try:
         return float(text) if name == "max_batch_age" else int(text)
     except ValueError:

@@ -99,8 +99,8 @@ def test_a_stream_that_is_left_early_leaves_nothing_behind(echo: DaebusCaller) -
     assert next(stream) == 1
     stream.close()
 
-    assert echo._replies is not None
-    assert echo._replies.under_way == 0
+    assert echo._calling.replies is not None
+    assert echo._calling.replies.under_way == 0
     assert echo.call("echo", 1) == 1
 
 

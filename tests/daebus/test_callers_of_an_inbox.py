@@ -119,7 +119,7 @@ def test_a_full_inbox_refuses(caller: DaebusCaller) -> None:
         caller.call("keep")
     with pytest.raises(InboxFull):
         caller.submit("keep").result(10)
-    assert caller._replies.under_way == 0
+    assert caller._calling.replies.under_way == 0
 
 
 def test_a_caller_learns_that_the_service_has_changed_its_ways(caller: DaebusCaller) -> None:

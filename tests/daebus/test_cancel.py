@@ -89,7 +89,7 @@ def test_a_cancelled_request_is_not_started(start: Start, delivery: str) -> None
     eventually(lambda: service.cancelled() == 1)
     assert service.ran == [0, 2]
     assert futures[1].cancelled()
-    assert caller._replies.under_way == 0
+    assert caller._calling.replies.under_way == 0
 
 
 def test_an_async_handler_is_cancelled(start: Start) -> None:
@@ -104,7 +104,7 @@ def test_an_async_handler_is_cancelled(start: Start) -> None:
     assert service.cancelled() == 1
     assert caller.call("run") is None
     # The answer that nobody waits for is no news to the caller.
-    assert caller._replies.incidents.counts() == {}
+    assert caller._calling.replies.incidents.counts() == {}
 
 
 def test_a_handler_in_a_thread_can_see_it(start: Start) -> None:
@@ -153,7 +153,7 @@ def test_a_stream_that_was_never_begun_cancels_its_handler(start: Start) -> None
     del stream
 
     eventually(lambda: service.ends == ["cancelled"], timeout_s=2)
-    assert caller._replies.under_way == 0
+    assert caller._calling.replies.under_way == 0
 
 
 def test_a_stream_may_take_longer_than_the_wait_for_one_response(start: Start) -> None:

@@ -123,7 +123,8 @@ def test_calls_end_on_a_link_that_is_half_open_and_the_link_comes_back(
 
         # Nothing comes back for so long that the link is given up, and a new one is tried.
         eventually(
-            lambda: caller._replies is not None and not caller._replies.link.is_up, timeout_s=20
+            lambda: caller._calling.replies is not None and not caller._calling.replies.link.is_up,
+            timeout_s=20,
         )
         proxy.cut()
         proxy.resume()

@@ -145,7 +145,7 @@ def test_late_repeated_and_forged_replies_are_dropped(start: Start, server: Embe
     app.action("echo")(lambda: app.request.payload)
     caller = start(app)
     assert caller.call("echo", 1) == 1
-    replies = caller._replies
+    replies = caller._calling.replies
     assert replies is not None
 
     forged = [
@@ -172,7 +172,7 @@ def test_a_late_reply_is_dropped_and_leaves_nothing(start: Start) -> None:
     caller = start(app)
     with pytest.raises(TimeoutError):
         caller.call("late", timeout=0.2)
-    replies = caller._replies
+    replies = caller._calling.replies
     assert replies is not None
     assert replies.under_way == 0
 

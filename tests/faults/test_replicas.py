@@ -67,8 +67,10 @@ def test_who_called_a_replica_that_is_killed_learns_it_at_once(
             lambda: next(iter(caller.stream("stuck"))),
         ]
         waiting = [pool.submit(call) for call in calls]
-        eventually(lambda: caller.call("stats")["handled"] >= 0 and caller._replies is not None)
-        eventually(lambda: caller._replies.under_way == 3)
+        eventually(
+            lambda: caller.call("stats")["handled"] >= 0 and caller._calling.replies is not None
+        )
+        eventually(lambda: caller._calling.replies.under_way == 3)
         services.start(processes, service_name, url)
 
         killed.kill()
@@ -77,7 +79,7 @@ def test_who_called_a_replica_that_is_killed_learns_it_at_once(
         assert [type(each.exception(20)) for each in waiting] == [ReplicaLost] * 3
         assert monotonic() - began < 3.0
         assert caller.call("echo", 1) == 1
-        assert caller._replies.under_way == 0
+        assert caller._calling.replies.under_way == 0
 
 
 def start_recording(processes: Processes, service: str, url: str, runs: Path) -> Process:

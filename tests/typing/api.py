@@ -17,9 +17,10 @@ from daebus import (
 )
 from turbo_queue import Batch, Queue
 from turbo_queue.connectors import IterableSource, JsonLinesSource, QueueSink
-from turbo_queue.pipeline import Outcome, Pipeline
+from turbo_queue.pipeline import Outcome, Pipeline, Record
+from turbo_queue.tracing import current_headers
 
-app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0)
+app = Daebus("typed", max_workers=20, url="embedded://", grace=5.0, traces=True)
 
 
 @app.action("add")
@@ -81,7 +82,7 @@ def get(user_id: str) -> dict[str, str]:
 
 app.register_blueprint(users)
 
-with DaebusCaller("typed", timeout=2.0) as caller:
+with DaebusCaller("typed", timeout=2.0, traces=False) as caller:
     assert_type(caller, DaebusCaller)
     result = caller.call("add", {"a": 1})
     assert_type(caller.submit("add", {"a": 1}), Future[Any])
@@ -120,6 +121,7 @@ def clean(order: dict[str, Any]) -> dict[str, Any] | None:
 pipeline = Pipeline(
     JsonLinesSource("orders.jsonl"), clean, QueueSink(orders), processes=2, folder="waiting"
 )
+assert_type(Record({"id": 1}, headers=current_headers()), Record)
 assert_type(pipeline.run(progress=False), Outcome)
 assert_type(Pipeline.from_toml("orders.toml", processes=4), Pipeline)
 assert_type(pipeline.run().counts.written, int)

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,10 @@ home_service: ContextVar[str | None] = ContextVar("daebus_home_service", default
 
 class Handled(Protocol):
     """A message that is being handled, as far as the calls need it that its handler makes."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What its caller passed along."""
 
     def remaining_s(self) -> float | None:
         """Seconds until its caller gives up, 0.0 when it has; None where nobody waits so."""

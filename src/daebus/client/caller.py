@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 
-from daebus import settings
-from daebus.bus import shared
+from daebus import settings, tracing
 from daebus.bus.connection import check_url
-from daebus.bus.link import Link
-from daebus.bus.shared import handled
 from daebus.channels import check_service_name
-from daebus.client.calls import Call, FutureCall, MessageCall, StreamCall, WaitingCall
-from daebus.client.destinations import Destination
-from daebus.client.envelopes import Envelopes, inherited_s
-from daebus.client.replies import Replies, replies_of
-from daebus.deadline import Deadline
-from daebus.errors import CallTimeout, RemoteError, SettingsError
-from daebus.messages import MAX_MESSAGE_BYTES, decode_payload
+from daebus.client.calling import Calling
+from daebus.client.envelopes import Envelopes
+from daebus.errors import RemoteError
+from daebus.messages import MAX_MESSAGE_BYTES
 
 #: How long a call waits for its final reply by default, in seconds.
 TIMEOUT_S = 30.0
-
-C = TypeVar("C", bound=Call)
 
 
 class DaebusCaller:
@@ -43,9 +33,11 @@ class DaebusCaller:
             `redis://localhost:6379`.
         timeout: how long a call waits for its final reply, in seconds (`DAEBUS_TIMEOUT`, 30.0).
         max_message_bytes: larger requests are refused (`DAEBUS_MAX_MESSAGE_BYTES`, 1 MiB).
+        traces: make a span of OpenTelemetry for each request (`DAEBUS_TRACES`, off).
 
     Raises:
-        SettingsError: a value makes no sense; the text says which.
+        SettingsError: a value makes no sense, or traces are wanted and the package for them is not
+            installed; the text says which.
 
     Example:
         >>> with DaebusCaller("calculator") as calculator:
@@ -60,17 +52,17 @@ class DaebusCaller:
         *,
         timeout: float | None = None,
         max_message_bytes: int | None = None,
+        traces: bool | None = None,
     ) -> None:
         self.service = check_service_name(service)
-        self._url = check_url(url) if url is not None else None
-        self._timeout_s = settings.seconds("timeout", timeout, TIMEOUT_S)
-        self._envelopes = Envelopes(
-            settings.whole_number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
+        self._calling = _kind_of_calling(traces)(
+            self.service,
+            check_url(url) if url is not None else None,
+            settings.seconds("timeout", timeout, TIMEOUT_S),
+            Envelopes(
+                settings.whole_number("max_message_bytes", max_message_bytes, MAX_MESSAGE_BYTES)
+            ),
         )
-        self._lock = threading.Lock()
-        self._link: Link | None = None
-        self._replies: Replies | None = None
-        self._destination: Destination | None = None
 
     def call(
         self,
@@ -112,24 +104,7 @@ class DaebusCaller:
             >>> calculator.call("add", {"a": 1, "b": 2}, timeout=1.0)
             3
         """
-        timeout_s = self._seconds(action, timeout)
-        self._check_thread()
-        call, replies, deadline = self._send(
-            WaitingCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
-        )
-        try:
-            replies.link.read_until(call.is_done, deadline)
-            reply = call.wait(deadline, timeout_s)
-        except CallTimeout:
-            replies.forget(call.request_id)  # The service knows the deadline by itself.
-            raise
-        finally:
-            if not call.is_done():  # Ctrl-C came.
-                replies.cancel(call.request_id)
-                replies.finish_cancelling()
-        if reply.status == "error":
-            raise call.error_of(reply)
-        return decode_payload(reply.payload)
+        return self._calling.call(action, payload, timeout, headers, idempotency_key)
 
     def submit(
         self,
@@ -165,12 +140,7 @@ class DaebusCaller:
             >>> [future.result() for future in futures]
             [1, 2, 3]
         """
-        timeout_s = self._seconds(action, timeout)
-        call, _, _ = self._send(
-            FutureCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
-        )
-        call.timeout_s = timeout_s
-        return call.future
+        return self._calling.submit(action, payload, timeout, headers, idempotency_key)
 
     def stream(
         self,
@@ -203,29 +173,7 @@ class DaebusCaller:
             >>> for progress in reports.stream("build", {"year": 2026}):
             ...     print(progress)
         """
-        timeout_s = self._seconds(action, timeout)
-        self._check_thread()
-        call, replies, _ = self._send(
-            StreamCall, action, payload, timeout_s, headers, idempotency_key=idempotency_key
-        )
-        responses = self._responses(call, replies, timeout)
-        next(responses)  # From here on, whatever ends it cancels the call.
-        return responses
-
-    def _responses(
-        self, call: StreamCall, replies: Replies, timeout: float | None
-    ) -> Iterator[Any]:
-        try:
-            yield None
-            while True:
-                reply = call.next(self._seconds(call.action, timeout))
-                if reply.status == "error":
-                    raise call.error_of(reply)
-                yield decode_payload(reply.payload)
-                if reply.final:
-                    return
-        finally:
-            replies.cancel(call.request_id)  # If the final reply has not come.
+        return self._calling.stream(action, payload, timeout, headers, idempotency_key)
 
     def cancel(self, future: Future[Any]) -> bool:
         """Cancel a submitted call, like `future.cancel()`: its result is not wanted any more.
@@ -298,19 +246,9 @@ class DaebusCaller:
             InboxFull: the service has an inbox, and as much waits there as it may hold.
             BadMessage: as for `call`.
         """
-        timeout_s = self._own_seconds(timeout)
-        deadline = Deadline.after(timeout_s)
-        link = self._borrowed_link()
-        link.ensure_up(deadline)
-        replies = replies_of(link)
-        destination = self._find_destination(replies)
-        call = MessageCall(destination, action, replies.new_id(), replies)
-        expires_s = None if expires is None else settings.seconds("expires", expires, 0)
-        envelope = self._envelopes.make(action, payload, expires_s, headers, idempotency_key)
-        if idempotency_key is not None:
-            envelope.request_id = call.request_id  # Tells a redelivery from a repeat.
-        destination.send(call, self._envelopes.encode(envelope))
-        return call.wait(deadline, timeout_s)
+        return self._calling.send(
+            action, payload, timeout, headers, idempotency_key, expires=expires
+        )
 
     def send_to_service(self, payload: Any, action: str, timeout: float | None = None) -> int:
         """The same as `send_message`, with the payload first."""
@@ -320,13 +258,7 @@ class DaebusCaller:
 
     def close(self) -> None:
         """Give the connection back; the last caller closes it. The next call connects again."""
-        with self._lock:
-            link, replies = self._link, self._replies
-            self._link = self._replies = self._destination = None
-        if replies is not None:
-            replies.finish_cancelling()
-        if link is not None:
-            shared.give_back(link)
+        self._calling.close()
 
     def __enter__(self) -> Self:
         return self
@@ -339,65 +271,10 @@ class DaebusCaller:
     ) -> None:
         self.close()
 
-    def _send(
-        self,
-        make: Callable[[Destination, str, str, Replies], C],
-        action: str,
-        payload: Any,
-        timeout_s: float,
-        headers: dict[str, str] | None,
-        *,
-        idempotency_key: str | None,
-    ) -> tuple[C, Replies, Deadline]:
-        """Send a request and expect its reply."""
-        deadline = Deadline.after(timeout_s)
-        replies, destination, remaining_s = self._replies, self._destination, timeout_s
-        if replies is None or destination is None or not replies.is_ready:
-            replies, destination = self._connect(deadline)
-            remaining_s = deadline.at_s - monotonic()
-        call = make(destination, action, replies.new_id(), replies)
-        envelope = self._envelopes.make(action, payload, remaining_s, headers, idempotency_key)
-        envelope.reply_to = replies.channel
-        envelope.request_id = call.request_id
-        if call.is_stream:
-            envelope.stream = True
-        replies.send(call, self._envelopes.encode(envelope), destination, deadline)
-        return call, replies, deadline
 
-    def _own_seconds(self, timeout: float | None) -> float:
-        return self._timeout_s if timeout is None else settings.seconds("timeout", timeout, 0)
+def _kind_of_calling(traces: bool | None) -> type[Calling]:  # noqa: FBT001 - None is the third case
+    if not tracing.is_wanted(traces):
+        return Calling
+    from daebus.client.traced_calling import TracedCalling  # noqa: PLC0415 - an extra
 
-    def _seconds(self, action: str, timeout: float | None) -> float:
-        timeout_s = self._timeout_s if timeout is None else self._own_seconds(timeout)
-        message = handled.get()
-        if message is None:
-            return timeout_s
-        return inherited_s(message, self.service, action, timeout_s)
-
-    def _connect(self, deadline: Deadline) -> tuple[Replies, Destination]:
-        """Borrow the shared link and subscribe to the reply channel, or wait for that."""
-        replies = replies_of(self._borrowed_link())
-        replies.ensure_subscribed(deadline)
-        destination = self._find_destination(replies)
-        self._replies = replies
-        return replies, destination
-
-    def _find_destination(self, replies: Replies) -> Destination:
-        """What is known of the service on this link, kept for the next call."""
-        self._destination = destination = replies.directory.destination(self.service)
-        return destination
-
-    def _borrowed_link(self) -> Link:
-        with self._lock:
-            if self._link is None or self._link.is_closed:
-                self._link = shared.borrow(shared.resolve_url(self._url))
-        self._check_thread()
-        return self._link
-
-    def _check_thread(self) -> None:
-        """Refuse to wait in the thread that would have to read the reply."""
-        if self._link is not None and self._link.is_reader():
-            raise SettingsError(
-                "a callback of a future runs in the thread that reads replies, so it cannot wait "
-                "for one itself; use submit, or hand the work to another thread"
-            )
+    return TracedCalling

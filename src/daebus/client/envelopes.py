@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from daebus.bus import shared
-from daebus.bus.shared import Handled
+from daebus.bus.shared import Handled, handled
 from daebus.channels import check_name
 from daebus.errors import CallTimeout
 from daebus.messages import WIRE_VERSION, RequestEnvelope, encode
+from daebus.tracing import current_headers, passed_on
 
 #: Most names of actions that are remembered to be right.
 MAX_CHECKED = 1000
@@ -44,12 +45,15 @@ class Envelopes:
                 self._checked.add(action)
         if idempotency_key is not None:
             check_name("idempotency key", idempotency_key)
+        service = shared.home_service.get()
+        if service is not None:  # Else no handler runs here.
+            headers = _in_its_trace(headers)
         return RequestEnvelope(
             action,
             payload,
             None,
             None,
-            shared.home_service.get(),
+            service,
             None if timeout_s is None else timeout_s * 1000,
             headers,
             idempotency_key,
@@ -65,11 +69,19 @@ class Envelopes:
         return encode(envelope, self._max_bytes)
 
 
-def inherited_s(handled: Handled, service: str, action: str, timeout_s: float) -> float:
+def _in_its_trace(headers: dict[str, str] | None) -> dict[str, str] | None:
+    """The headers of a request that a handler sends: the trace goes on, also if nobody traces."""
+    message = handled.get()
+    if message is None or not (trace := current_headers() or message.headers):
+        return headers
+    return passed_on(trace, headers)
+
+
+def inherited_s(message: Handled, service: str, action: str, timeout_s: float) -> float:
     """How long a handler's call may take: no longer than the handler's own caller waits.
 
     Args:
-        handled: the message that is being handled.
+        message: the one that is being handled.
         service: whom the call is for.
         action: what it asks for.
         timeout_s: how long it would wait otherwise.
@@ -77,7 +89,7 @@ def inherited_s(handled: Handled, service: str, action: str, timeout_s: float) -
     Raises:
         CallTimeout: the handler's caller has given up already.
     """
-    remaining_s = handled.remaining_s()
+    remaining_s = message.remaining_s()
     if remaining_s is None:
         return timeout_s
     if remaining_s <= 0:

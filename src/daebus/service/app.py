@@ -79,9 +79,12 @@ class Daebus(Registrar):
             with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
         max_stall: seconds for which messages may wait while no handler finishes, before the service
             calls itself neither ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
+        traces: make a span of OpenTelemetry for each message that is handled (`DAEBUS_TRACES`,
+            off).
 
     Raises:
-        SettingsError: a value makes no sense; the text says which.
+        SettingsError: a value makes no sense, or traces are wanted and the package for them is not
+            installed; the text says which.
 
     Example:
         >>> app = Daebus("calculator", max_workers=20)
@@ -118,6 +121,7 @@ class Daebus(Registrar):
         max_inbox: int | None = None,
         deduplication: float | None = None,
         max_stall: float | None = None,
+        traces: bool | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -145,6 +149,7 @@ class Daebus(Registrar):
             max_inbox=max_inbox,
             deduplication=deduplication,
             max_stall=max_stall,
+            traces=traces,
         )
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()

@@ -32,7 +32,7 @@ from daebus.service.periodic import Periodic
 from daebus.service.processes import Processes
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
-from daebus.service.routes import Place, Routes
+from daebus.service.routes import Place, Routes, traced
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
 from daebus.service.spool import Spool
@@ -96,7 +96,9 @@ class Assembly:
         built_in = BuiltIn(
             self.link, self.describe, lambda: contract_of(service, settings.delivery, registry)
         )
-        self._routes = routes = Routes(registry, built_in.functions())
+        self._routes = routes = Routes(
+            registry, built_in.functions(), traced(service, traces=settings.traces)
+        )
         cluster = ClusterTasks(
             service,
             replica_id,

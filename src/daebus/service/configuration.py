@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from daebus import settings
+from daebus import settings, tracing
 from daebus.errors import SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES
 
@@ -44,6 +44,7 @@ class ServiceSettings:
     max_inbox: int
     deduplication_s: float
     max_stall_s: float
+    traces: bool
 
     @classmethod
     def of(
@@ -71,6 +72,7 @@ class ServiceSettings:
         max_inbox: int | None = None,
         deduplication: float | None = None,
         max_stall: float | None = None,
+        traces: bool | None = None,
     ) -> Self:
         """Check what was given, and take the rest from the environment or the defaults.
 
@@ -112,6 +114,7 @@ class ServiceSettings:
             max_inbox=number("max_inbox", max_inbox, 1_000_000),
             deduplication_s=seconds("deduplication", deduplication, 300.0),
             max_stall_s=seconds("max_stall", max_stall, 300.0),
+            traces=tracing.is_wanted(traces),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -75,6 +76,11 @@ class Exchange:
         self.size_bytes = len(data)
         self.delivery = delivery
         self.has_begun = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What its caller passed along."""
+        return self.request.headers
 
     def arguments(self) -> tuple[Any, ...]:
         """The handler's arguments.

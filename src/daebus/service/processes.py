@@ -168,6 +168,7 @@ class Processes:
             measures=settings.max_process_bytes is not None,
             is_stored=settings.delivery == "stream",
             window_s=settings.deduplication_s,
+            traces=settings.traces,
         )
         group = WorkerGroup(
             work,

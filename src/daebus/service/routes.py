@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 
 from daebus.errors import RegistrationError
@@ -37,12 +38,30 @@ class Route:
     is_action: bool = False
 
 
+#: Makes the route that is used of one that was found.
+Change = Callable[[Route], Route]
+
+
+def traced(service: str, *, traces: bool) -> Change:
+    """Gives each route a function that makes a span; no other one where traces are not wanted."""
+    if not traces:
+        return _unchanged
+    from daebus.service.handler_spans import with_span  # noqa: PLC0415 - an extra
+
+    return partial(with_span, service)
+
+
+def _unchanged(route: Route) -> Route:
+    return route
+
+
 class Routes:
     """All routes of a service.
 
     Args:
         registry: the service's handlers.
         built_in: the functions of the actions that every service has, by name.
+        change: what becomes of each route but those; see `traced`.
 
     Attributes:
         actions: by name.
@@ -57,11 +76,15 @@ class Routes:
     """
 
     def __init__(
-        self, registry: Registry, built_in: Mapping[str, Function] = MappingProxyType({})
+        self,
+        registry: Registry,
+        built_in: Mapping[str, Function] = MappingProxyType({}),
+        change: Change = _unchanged,
     ) -> None:
         actions = {name: Action(name, function) for name, function in built_in.items()}
-        actions.update(registry.actions)
         self.actions = {name: _of_action(action) for name, action in actions.items()}
+        for name, action in registry.actions.items():
+            self.actions[name] = change(_of_action(action))
         self.channels: dict[str, list[Route]] = {}
         self.patterns: dict[str, list[Route]] = {}
         self.durable: dict[str, list[Route]] = {}
@@ -74,7 +97,7 @@ class Routes:
             found = routes.setdefault(listener.channel, [])
             # The same after other listeners were added or removed: messages wait on disk under it.
             key = f"listener:{kind}:{len(found)}:{listener.channel}"
-            found.append(_of_listener(listener, key))
+            found.append(change(_of_listener(listener, key)))
         self.by_key = {route.key: route for route in self._all()}
         self.places = {route.place for route in self._all()}
 

@@ -27,7 +27,7 @@ from daebus.service.idempotency import Idempotency
 from daebus.service.parcels import Parcel, open_parcel, unpack
 from daebus.service.registry import Registry
 from daebus.service.response import Outlet
-from daebus.service.routes import Routes
+from daebus.service.routes import Routes, traced
 from daebus.service.tally import Tally
 from turbo_queue import Batch, BatchDamaged, Consumer, FolderFailed, Queue
 from turbo_queue.worker_ends import Parent
@@ -120,6 +120,8 @@ class Setup:
     #: For idempotency keys: whether requests come from an inbox, and how long answers are kept.
     is_stored: bool
     window_s: float
+    #: Whether handlers make spans.
+    traces: bool
 
 
 def work(parent: Parent, setup: Setup) -> None:
@@ -144,6 +146,15 @@ def _work(parent: Parent, setup: Setup) -> None:
                 _WorkerProcess(parent, setup, link, consumer).run()
     finally:
         link.close()
+        if setup.traces:
+            _flush_spans()
+
+
+def _flush_spans() -> None:
+    """A worker process ends without what a program does at its exit."""
+    from daebus.spans import flush  # noqa: PLC0415 - an extra
+
+    flush()
 
 
 def _call_hook(hook: Callable[..., object]) -> None:
@@ -172,7 +183,7 @@ class _WorkerProcess:
         self._link = link
         self._consumer = consumer
         self._outlet = _Outlet(link, setup.max_message_bytes)
-        self._routes = Routes(setup.registry)
+        self._routes = Routes(setup.registry, change=traced(setup.service, traces=setup.traces))
         idempotency = Idempotency(
             link,
             self._outlet,

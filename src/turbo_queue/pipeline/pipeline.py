@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+from turbo_queue import tracing
 from turbo_queue.connectors.interface import Sink, Source
 from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
@@ -58,9 +59,11 @@ class Pipeline:
         fsync: Make what was committed survive a loss of power, too.
         grace: Seconds to finish what was read, after a first Ctrl-C or SIGTERM; 10.
         start_method: `fork`, `spawn` or `forkserver`; as the program does.
+        traces: Make a span of OpenTelemetry for the work on each event (`TURBO_QUEUE_TRACES`, off).
 
     Raises:
-        SettingsError: an argument makes no sense.
+        SettingsError: an argument makes no sense, or traces are wanted and the package for them is
+            not installed.
 
     Example:
         >>> from turbo_queue.connectors import IterableSource, QueueSink
@@ -91,6 +94,7 @@ class Pipeline:
         fsync: bool = False,
         grace: float = 10.0,
         start_method: str | None = None,
+        traces: bool | None = None,
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
         _check_number("attempts", attempts, 1)
@@ -120,6 +124,7 @@ class Pipeline:
             max_batch_age=max_batch_age,
             max_ready_files=max_ready_files,
             fsync=fsync,
+            traces=tracing.is_wanted(traces),
         )
         _ = self._plan.retries  # Checks the settings of the queues.
 

@@ -39,6 +39,7 @@ class Plan:
         max_batch_age: Seconds after which events go on, however few they are.
         max_ready_files: So many batches may wait before each step; then the step before it waits.
         fsync: Whether batches survive a loss of power.
+        traces: Whether the work has spans.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Plan:
     max_batch_age: float
     max_ready_files: int
     fsync: bool
+    traces: bool
 
     @cached_property
     def incoming(self) -> Queue:

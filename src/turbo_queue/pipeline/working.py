@@ -75,6 +75,7 @@ class Working:
         self._pauses = Pauses(stopping)
         self._encode = plan.sink.encode
         self._look_at = 0.0
+        self._do_together: Callable[[list[Record]], list[Record]] = self._together
 
     def run(self, on_open: Callable[[], object] = lambda: None) -> None:
         """Work until the end is wished for.
@@ -97,6 +98,8 @@ class Working:
             takes_records=plan.records,
         )
         with ExitStack() as stack:
+            if plan.traces:
+                self._make_spans(stack)
             self._incoming = stack.enter_context(plan.incoming.consumer())
             self._again = stack.enter_context(plan.retries.consumer())
             self._outgoing = stack.enter_context(plan.outgoing.producer())
@@ -170,7 +173,7 @@ class Working:
         part = _Part()
         part.events = len(records)
         try:
-            part.results = results_of_list(self._work(self._arguments(records)), self._encode)
+            part.results = self._do_together(records)
         except BaseException:  # noqa: BLE001 - the user's work may raise anything
             return False
         self._settle(batch, part)
@@ -214,6 +217,18 @@ class Working:
             self._fail(record, error, part)
         else:
             part.events += 1
+
+    def _together(self, records: list[Record]) -> list[Record]:
+        """Do the work on the events of a batch at once."""
+        return results_of_list(self._work(self._arguments(records)), self._encode)
+
+    def _make_spans(self, stack: ExitStack) -> None:
+        from turbo_queue.pipeline.work_spans import WorkSpans  # noqa: PLC0415 - an extra
+
+        spans = WorkSpans(self._plan.folder.name)
+        stack.callback(spans.flush)
+        self._do = spans.around_each(self._do)
+        self._do_together = spans.around_all(self._together)
 
     def _arguments(self, records: list[Record]) -> list[Any]:
         decode = self._plan.source.decode
