@@ -172,6 +172,31 @@ def test_what_is_right_is_allowed_and_accepted(
     assert caller.call(action, payload) is None
 
 
+@pytest.mark.parametrize(
+    ("action", "payload"),
+    [
+        ("plain", {}),
+        ("plain", []),
+        ("limits", {"x": 3}),
+        ("limits", {"x": 1, "parts": [1, 2]}),
+        ("choices", {"x": True}),
+        ("named", {"x": {"x": 1, "parts": [{}]}}),
+        ("arrays", {"x": [1, "", 2]}),
+        ("maps", {"x": {}, "city": {"type": "Dog", "x": 1}}),
+        ("keys", {"x": 1, "parts": {"a": 1}}),
+        ("keys", {"x": 1, "code": {"y": True}}),
+    ],
+)
+def test_what_is_wrong_is_neither_allowed_nor_accepted(
+    caller: DaebusCaller, action: str, payload: Any
+) -> None:
+    (found,) = (each for each in contract().actions if each.name == action)
+
+    assert not is_valid(payload, found.payload, contract().schemas)
+    with pytest.raises(BadRequest):
+        caller.call(action, payload)
+
+
 def test_parameters_are_fields_and_those_with_a_default_are_optional() -> None:
     assert action_of(lambda a, b=2: None).payload == {
         "type": "object",

@@ -294,6 +294,10 @@ class Dog(msgspec.Struct, tag=True):
     age: int
 
 
+class Bird(msgspec.Struct, tag=True):
+    wings: int
+
+
 SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "result"}
 
 
@@ -332,6 +336,7 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         (tuple[int, int], tuple[int, str], BOTH, "$.value[1]", "was an integer, is a string"),
         (Tree, OtherTree, BOTH, "$.value.value", "was an integer, is a string"),
         (Cat | Dog, Cat, SENDERS, "$.value", "is no longer a Dog"),
+        (Cat | Dog, Cat | Bird, BOTH, "$.value", "is no longer a Dog"),
         (Cat, Cat | Dog, READERS, "$.value", "may be a Dog, too"),
         (dict, Item, SENDERS, "$.value[...]", "only the named fields are read"),
     ],
