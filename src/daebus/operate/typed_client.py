@@ -24,17 +24,17 @@ _GIVEN = f'''def _given(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that are not left out."""
     return {{name: value for name, value in fields.items() if value is not {UNSET}}}'''
 
-_CLIENT = '''class {client}:
-    """Calls the service {service}; threads may share it.
+_ABOUT = """Calls the service {service}; threads may share it.
 
-    Its `caller` is there for all that is not typed: `caller.submit`, `caller.stream`.
+Its `caller` is there for all that is not typed: `caller.submit`, `caller.stream`.
 
-    Args:
-        url: the server's address; else the environment's DAEBUS_URL.
-        service: the service's name.
-        timeout: how long a call waits, in seconds; 30 if None.
-    """
+Args:
+    url: the server's address; else the environment's DAEBUS_URL.
+    service: the service's name.
+    timeout: how long a call waits, in seconds; 30 if None.
+"""
 
+_BEGINNING = """
     def __init__(
         self,
         url: str | None = None,
@@ -43,7 +43,7 @@ _CLIENT = '''class {client}:
         timeout: float | None = None,
     ) -> None:
         self.caller = DaebusCaller(service, url, timeout=timeout)
-'''
+"""
 
 _ENDING = '''    def close(self) -> None:
         """Free the connection; the next call opens it again."""
@@ -86,8 +86,9 @@ def client_of(contract: Contract) -> str:
     methods = _methods(contract.actions, types, names)
     if any("self._call(" in method for method in methods):
         methods.append(_CALL)
-    service = literal(contract.service)
-    parts = [_CLIENT.format(client=client, service=service), *methods, _ENDING]
+    about = docstring(_ABOUT.format(service=repr(contract.service)), "    ")
+    beginning = _BEGINNING.format(service=literal(contract.service))
+    parts = [f"class {client}:\n{about}{beginning}", *methods, _ENDING]
     given = [_GIVEN] if any("_given(" in method for method in methods) else []
     blocks = [*types.declarations(), *given, "\n".join(parts)]
     body = "\n\n\n".join(block.rstrip("\n") for block in blocks)
