@@ -30,8 +30,9 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check --fix .
 
 docs: $(READY)  ## build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "open site/index.html, or, to be able to search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+	@# Without --quiet, which would hide from --strict what it counts.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html; to be able to search in it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 bench: $(READY)  ## measure against the peers, side by side (about 20 minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -7,11 +7,12 @@ import argparse
 from benchmarks.harness.processes import PROGRAMS
 from benchmarks.harness.run import Run
 from benchmarks.harness.servers import Servers
+from benchmarks.observing.results import SUITE as OBSERVING
 from benchmarks.pipeline.results import SUITE as PIPELINE
 from benchmarks.queue.results import SUITE as QUEUE
 from benchmarks.service.results import SUITE as SERVICE
 
-SUITES = {suite.name: suite for suite in (SERVICE, QUEUE, PIPELINE)}
+SUITES = {suite.name: suite for suite in (SERVICE, QUEUE, PIPELINE, OBSERVING)}
 SCENARIOS = list(dict.fromkeys(name for suite in SUITES.values() for name in suite.scenarios))
 
 
@@ -23,7 +24,9 @@ def main() -> None:
         "servers on this machine. The peers are installed into .benchmarks on demand.",
         epilog="example: python -m benchmarks queue --quick --only throughput",
     )
-    parser.add_argument("suite", nargs="*", help="service, queue, pipeline; all by default")
+    parser.add_argument(
+        "suite", nargs="*", help="service, queue, pipeline, observing; all by default"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and messages")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=SCENARIOS)
     parser.add_argument("--parties", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))

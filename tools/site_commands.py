@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -67,7 +68,7 @@ def _table(command: Any, context: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([<>*_\[\]`])", r"\\\1", text)
+    return escape(re.sub(r"([*_\[\]`])", r"\\\1", text), quote=False)
 
 
 def _cell(text: str) -> str:

@@ -23,7 +23,18 @@ FOLDER = "repository"
 #: What the navigation names without any page linking to it.
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "examples")
 
-LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".sh": "bash", ".json": "json"}
+#: How the text of a file is coloured, by the end of its name.
+LANGUAGES = {
+    ".env": "bash",
+    ".json": "json",
+    ".py": "python",
+    ".service": "ini",
+    ".sh": "bash",
+    ".toml": "toml",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    "Containerfile": "docker",
+}
 
 #: `](target#anchor)`, but no address and no anchor of the page itself.
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
@@ -93,7 +104,12 @@ def _page_of(path: str) -> str:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.rglob("*")) if file.suffix in LANGUAGES]
+    """Its texts; what running them has left there is none."""
+    return [file for file in sorted(folder.rglob("*")) if _kind_of(file) in LANGUAGES]
+
+
+def _kind_of(file: Path) -> str:
+    return file.suffix or file.name
 
 
 def _listing(file: Path, folder: str) -> str:
@@ -101,4 +117,4 @@ def _listing(file: Path, folder: str) -> str:
 
 
 def _as_code(file: Path, text: str) -> str:
-    return f"````{LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n````\n"
+    return f"````{LANGUAGES.get(_kind_of(file), 'text')}\n{text.rstrip()}\n````\n"

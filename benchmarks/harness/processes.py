@@ -17,6 +17,7 @@ PARTIES = ROOT / "benchmarks" / "parties"
 #: Which program plays which party.
 PROGRAMS = {
     "daebus": "daebus_now.py",
+    "daebus, observed": "daebus_observed.py",
     "daebus 0.0.31": "daebus_old.py",
     "FastStream": "faststream_redis.py",
     "nats-py": "nats_py.py",

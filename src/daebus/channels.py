@@ -7,11 +7,14 @@ from functools import lru_cache
 
 from daebus.errors import SettingsError
 
-#: Replies go only to channels that begin so: with any name allowed, anyone could make a service
-#: publish into another service's channel.
+#: Where our callers wait for replies.
 REPLY_PREFIX = "caller_"
 
-_REPLY_CHANNEL = re.compile(r"caller_[A-Za-z0-9_.:\-]{1,121}")
+#: Replies go only to channels that begin so: with any name allowed, anyone could make a service
+#: publish into another service's channel. Callers of daebus 0.0.31 wait on `caller:…`.
+ANSWERED_PREFIXES = (REPLY_PREFIX, "caller:")
+
+_REPLY_CHANNEL = re.compile(r"caller[_:][A-Za-z0-9_.:\-]{1,121}")
 
 #: Actions whose names begin so are those that every service has.
 BUILT_IN_PREFIX = "daebus."
@@ -62,9 +65,9 @@ def check_name(kind: str, name: str) -> str:
 def check_service_name(name: str) -> str:
     """Return `name`, or raise `SettingsError` when it cannot be the name of a service."""
     check_name("service", name)
-    if name.startswith(REPLY_PREFIX):
+    if name.startswith(ANSWERED_PREFIXES):
         raise SettingsError(
-            f"{name!r} cannot name a service: channels that begin with {REPLY_PREFIX!r} are the "
+            f"{name!r} cannot name a service: channels that begin with {name[:7]!r} are the "
             f"reply channels of callers"
         )
     return name

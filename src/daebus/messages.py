@@ -101,6 +101,10 @@ class IncomingReply(msgspec.Struct, gc=False):
     v: int = 1
 
 
+class _OldError(msgspec.Struct, gc=False):
+    error: Any
+
+
 class _Ids(msgspec.Struct, gc=False):
     """What is needed to answer a request that is otherwise wrong."""
 
@@ -112,6 +116,7 @@ _encoder = msgspec.json.Encoder()
 _request_decoder = msgspec.json.Decoder(_IncomingRequest)
 _reply_decoder = msgspec.json.Decoder(IncomingReply)
 _control_decoder = msgspec.json.Decoder(ControlEnvelope)
+_old_error_decoder = msgspec.json.Decoder(_OldError)
 _ids_decoder = msgspec.json.Decoder(_Ids)
 
 #: What msgspec raises for bytes that are not the JSON asked for.
@@ -175,7 +180,17 @@ def decode_reply(data: bytes) -> IncomingReply:
     if reply.v > WIRE_VERSION:
         text = _too_new("reply", reply.v, "the caller")
         return IncomingReply("error", reply.request_id, error=text)
+    if reply.status == "error" and reply.error is None:
+        reply.error = _error_in(reply.payload)
     return reply
+
+
+def _error_in(payload: msgspec.Raw) -> str:
+    """What daebus 0.0.31 says in an error reply; its text is a field of the payload."""
+    try:
+        return str(_old_error_decoder.decode(payload).error)
+    except DECODE_ERRORS:
+        return "the service gave no reason"
 
 
 def decode_control(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> ControlEnvelope:

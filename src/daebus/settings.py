@@ -10,6 +10,8 @@ from daebus.errors import SettingsError
 
 DEFAULT_URL = "redis://localhost:6379"
 
+_LAST_PORT = 65_535
+
 
 def server_url(url: str | None = None) -> str:
     """The server's address: `url`, else the environment's `DAEBUS_URL`, else the default."""
@@ -74,6 +76,21 @@ def optional_number(name: str, given: int | None) -> int | None:
     """
     value = text(name, None) if given is None else given
     return None if value is None else whole_number(name, value, 1)  # type: ignore[arg-type]
+
+
+def port(name: str, given: int | None) -> int | None:
+    """A port, 0 for any that is free: `given`, else the environment's `DAEBUS_<NAME>`, else None.
+
+    Raises:
+        SettingsError: it is no number from 0 to 65535.
+    """
+    value = text(name, None) if given is None else given
+    if value is None:
+        return None
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _LAST_PORT:
+        raise SettingsError(f"{name} is {value!r}; it must be a number from 0 to {_LAST_PORT}")
+    return number
 
 
 def text(name: str, given: str | None) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from functools import cache
+from typing import Any, NamedTuple, Self
 
 from turbo_queue.errors import SettingsError
 
@@ -15,8 +16,13 @@ MIB = 1024 * 1024
 #: built in memory; an event must leave room for the rest of its batch.
 LARGEST_EVENT_BYTES = 512 * MIB
 
+_LAST_PORT = 65_535
+
 #: The number of finished events is kept in four signed bytes of a batch file (`user_version`).
 MOST_EVENTS_PER_FILE = 10_000_000
+
+#: Where metrics are served: only programs of this machine can reach it, unless asked for.
+LOOPBACK = "127.0.0.1"
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -87,6 +93,41 @@ class QueueSettings:
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
 
+class Address(NamedTuple):
+    """Where something is served."""
+
+    host: str
+    port: int
+
+
+def metrics_address(port: int | None = None, host: str | None = None) -> Address | None:
+    """Where metrics are served: as given, else as `TURBO_QUEUE_METRICS_PORT` and `_HOST` say.
+
+    Args:
+        port: Its number; 0 for any that is free; None if nobody asks for it here.
+        host: The address to listen at; 127.0.0.1 if nobody says it.
+
+    Returns:
+        None if nobody asks for it.
+
+    Raises:
+        SettingsError: that is no port.
+
+    Example:
+        >>> metrics_address(9100)
+        Address(host='127.0.0.1', port=9100)
+    """
+    value = os.environ.get("TURBO_QUEUE_METRICS_PORT") or None if port is None else port
+    if value is None:
+        return None
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _LAST_PORT:
+        raise SettingsError(
+            f"metrics_port is {value!r}; it must be a number from 0 to {_LAST_PORT}"
+        )
+    return Address(host or os.environ.get("TURBO_QUEUE_METRICS_HOST") or LOOPBACK, number)
+
+
 def with_environment(text: str) -> str:
     """Put values of the environment in the place of `${NAME}` and `${NAME:-default}`.
 
@@ -110,6 +151,36 @@ def _value_of(placeholder: re.Match[str]) -> str:
     if value is None:
         raise SettingsError(f"the environment has no {name}; set it, or write ${{{name}:-default}}")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class SystemdSettings:
+    """What systemd tells a service that it watches over.
+
+    Args:
+        notify_socket: Where it listens: a path, or an abstract name that begins with `@`.
+        watchdog_s: Seconds without a sign of life after which it ends the service.
+    """
+
+    notify_socket: str | None
+    watchdog_s: float | None
+
+
+@cache
+def take_systemd() -> SystemdSettings:
+    """Take systemd's variables out of the environment, where children would find them.
+
+    They are for the main process alone (sd_notify(3), sd_watchdog_enabled(3)). They are taken once,
+    and remembered.
+    """
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    watchdog_us = os.environ.pop("WATCHDOG_USEC", "")
+    watchdog_pid = os.environ.pop("WATCHDOG_PID", "")
+    is_watched = watchdog_pid in {"", str(os.getpid())} and watchdog_us.isdecimal()
+    return SystemdSettings(
+        notify_socket=address if address[:1] in {"/", "@"} and len(address) > 1 else None,
+        watchdog_s=int(watchdog_us) / 1_000_000 if is_watched and int(watchdog_us) else None,
+    )
 
 
 def flag(name: str, given: bool | None) -> bool:  # noqa: FBT001 - None is the third case

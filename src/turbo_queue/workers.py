@@ -135,10 +135,10 @@ class WorkerGroup:
     ) -> None:
         self._target = target
         self._arguments = arguments
-        self._count = count
+        self.count = count
         self._watcher = watcher
         self._context: Any = multiprocessing.get_context(start_method)
-        self._name = name
+        self.name = name
         self._workers: list[Worker] = []
         self._to_replace: list[Worker] = []
         self._is_stopping = False
@@ -165,7 +165,7 @@ class WorkerGroup:
         self._alarm = Alarm()
         self._selector.register(self._alarm, selectors.EVENT_READ)
         try:
-            for _ in range(self._count):
+            for _ in range(self.count):
                 self._start_one()
             self._thread.start()
         except BaseException as error:
@@ -230,7 +230,7 @@ class WorkerGroup:
     def _start_one(self) -> None:
         with worker_ends.starting() as (pipe, lifeline, theirs):
             process = self._context.Process(
-                target=run_worker, args=(*theirs, self._target, self._arguments), name=self._name
+                target=run_worker, args=(*theirs, self._target, self._arguments), name=self.name
             )
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             try:
@@ -303,9 +303,9 @@ class WorkerGroup:
 
     def _came_up(self) -> None:
         self._pause_s = FIRST_PAUSE_S
-        if self._number_ready() >= self._count:
+        if self._number_ready() >= self.count:
             self._is_settled.set()
-        if self._number_ready() > self._count and self._to_replace:
+        if self._number_ready() > self.count and self._to_replace:
             self._to_replace.pop(0).ask_to_stop()
 
     def _number_ready(self) -> int:
@@ -341,7 +341,7 @@ class WorkerGroup:
 
     def _complete(self) -> None:
         """Start what is missing: one more than the number while one is to be replaced."""
-        wanted = self._count + bool(self._to_replace)
+        wanted = self.count + bool(self._to_replace)
         try:
             while self._number_staying() < wanted and monotonic() >= self._start_at:
                 self._start_one()
@@ -371,7 +371,7 @@ class WorkerGroup:
     def _wait_s(self) -> float | None:
         """Seconds until something is due without anybody's doing."""
         moments = [worker.limit_at for worker in self._workers if worker.limit_at is not None]
-        wanted = self._count + bool(self._to_replace)
+        wanted = self.count + bool(self._to_replace)
         if not self._is_stopping and self._number_staying() < wanted:
             moments.append(self._start_at)
         return min(max(0.0, min(moments) - monotonic()), LONGEST_WAIT_S) if moments else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -27,8 +28,9 @@ ROOT = Path(__file__).parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -91,6 +93,8 @@ def test_examples_of_docstrings_are_shown_as_code(pages: dict[str, str]) -> None
 
 def test_a_link_to_a_file_of_the_repository_leads_to_a_page_of_it(pages: dict[str, str]) -> None:
     assert 'href="repository/CHANGELOG.html"' in pages["index.html"]
+    for name in ("calculator.py", "pipeline.toml", "Containerfile", "daebus@.service"):
+        assert f"{name}<" in pages["repository/examples.html"]
     assert "def open" in re.sub(
         "<[^>]+>", "", pages["repository/src/turbo_queue/connectors/interface.py.html"]
     )

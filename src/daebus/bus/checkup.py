@@ -6,7 +6,7 @@ import hiredis
 
 from daebus.bus.commands import ServerReply
 from daebus.bus.link import Link
-from daebus.channels import inbox_key
+from daebus.channels import dead_key, inbox_key
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError
 
@@ -61,6 +61,22 @@ def forgotten(link: Link, service: str, deadline: Deadline) -> int:
     except DaebusError:
         return 0
     return reply if isinstance(reply, int) else 0
+
+
+def stored(link: Link, service: str, deadline: Deadline) -> tuple[int, int] | None:
+    """How many messages are in a service's inbox, and among its dead letters.
+
+    None when the server does not tell.
+    """
+    try:
+        counts = [
+            link.ask(deadline, b"XLEN", key.encode())
+            for key in (inbox_key(service), dead_key(service))
+        ]
+    except DaebusError:
+        return None
+    inbox, dead = counts
+    return (inbox, dead) if isinstance(inbox, int) and isinstance(dead, int) else None
 
 
 def _config(link: Link, deadline: Deadline, name: bytes) -> bytes | None:

@@ -172,6 +172,8 @@ class DaebusCaller:
         Example:
             >>> for progress in reports.stream("build", {"year": 2026}):
             ...     print(progress)
+            50
+            done
         """
         return self._calling.stream(action, payload, timeout, headers, idempotency_key)
 

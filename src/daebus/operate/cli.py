@@ -16,6 +16,7 @@ from daebus.operate import (
     listening,
     listing,
     output,
+    probing,
     running,
     serving,
 )
@@ -41,6 +42,7 @@ for command in (
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
 cli.add_typer(contracting.contract, name="contract")
+cli.command()(probing.probe)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 

@@ -31,6 +31,28 @@ Spool = Annotated[
     ),
 ]
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        min=0,
+        max=65535,
+        help="Serve /metrics for Prometheus, /live and /ready at this port; 0 for any. "
+        "Else DAEBUS_METRICS_PORT, else none.",
+        show_default=False,
+    ),
+]
+
+MetricsHost = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-host",
+        metavar="ADDRESS",
+        help="Where that port listens. Else DAEBUS_METRICS_HOST, else 127.0.0.1.",
+        show_default=False,
+    ),
+]
+
 Service = Annotated[
     str, typer.Argument(metavar="SERVICE", help="The service's name.", show_default=False)
 ]

@@ -96,7 +96,7 @@ def as_json(value: Any) -> str:
 
     Example:
         >>> as_json({"text": "caf\u00e9" + chr(0x9b)})
-        '{"text":"caf\u00e9\\u009b"}'
+        '{"text":"café\\u009b"}'
     """
     text = msgspec.json.encode(value).decode()
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -113,6 +113,8 @@ def run(
             show_default=False,
         ),
     ] = None,
+    metrics_port: options.MetricsPort = None,
+    metrics_host: options.MetricsHost = None,
     log_level: Annotated[
         LogLevel, typer.Option(case_sensitive=False, help="What is logged to stderr.")
     ] = LogLevel.INFO,
@@ -135,6 +137,7 @@ def run(
       DAEBUS_URL=embedded:// daebus run service:app --reload
       daebus run shop.orders:make_app --service orders --workers 50
       daebus run shop.orders:app --delivery stream --processes 4
+      daebus run service:app --metrics-port 9100
       daebus run service:app --check
     """
     if url is not None:
@@ -147,6 +150,8 @@ def run(
         # Absolute, because it stands in the environment of other processes, too.
         "spool": spool and spool.absolute(),
         "grace": grace,
+        "metrics_port": metrics_port,
+        "metrics_host": metrics_host,
     }
     for option, value in asked.items():
         if value is not None:
@@ -211,7 +216,11 @@ def _warn_of_overruled(app: Daebus, asked: Mapping[str, object]) -> None:
         "overflow": app._settings.overflow,  # noqa: SLF001
         "spool": app._settings.spool,  # noqa: SLF001
         "grace": app._settings.grace_s,  # noqa: SLF001
+        "metrics_port": app._settings.metrics_port,  # noqa: SLF001
+        "metrics_host": app._settings.metrics_host,  # noqa: SLF001
     }
     for option, value in asked.items():
         if value is not None and value != used[option]:
-            log.warning("--%s has no effect: the app's code sets it itself", option)
+            log.warning(
+                "--%s has no effect: the app's code sets it itself", option.replace("_", "-")
+            )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 from daebus.bus.connection import check_url
 from daebus.bus.presence import Replica
@@ -24,6 +26,8 @@ from daebus.service.request import Request
 from daebus.service.response import Response
 from daebus.service.routes import Routes
 from daebus.service.signals import stop_on_signals
+from daebus.service.systemd import telling_systemd
+from turbo_queue.systemd import Notifier
 
 log = get_logger(__name__)
 
@@ -79,6 +83,11 @@ class Daebus(Registrar):
             with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
         max_stall: seconds for which messages may wait while no handler finishes, before the service
             calls itself neither ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
+        metrics_port: serve metrics for Prometheus and probes of its health at this port, 0 for any
+            that is free (`DAEBUS_METRICS_PORT`); none if None.
+        metrics_host: … at this address (`DAEBUS_METRICS_HOST`, 127.0.0.1).
+        probe_file: a file that says how it is, for probes that run a command
+            (`DAEBUS_PROBE_FILE`); none if None.
         traces: make a span of OpenTelemetry for each message that is handled (`DAEBUS_TRACES`,
             off).
 
@@ -121,6 +130,9 @@ class Daebus(Registrar):
         max_inbox: int | None = None,
         deduplication: float | None = None,
         max_stall: float | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
+        probe_file: str | os.PathLike[str] | None = None,
         traces: bool | None = None,
     ) -> None:
         super().__init__()
@@ -149,6 +161,9 @@ class Daebus(Registrar):
             max_inbox=max_inbox,
             deduplication=deduplication,
             max_stall=max_stall,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            probe_file=probe_file,
             traces=traces,
         )
         self._lifecycle: Lifecycle | None = None
@@ -172,7 +187,8 @@ class Daebus(Registrar):
     def run(self, service: str | None = None, debug: bool = False) -> None:  # noqa: FBT001, FBT002
         """Serve until SIGINT, SIGTERM or `stop`, then finish what is in progress.
 
-        Records are shown on stderr, unless the program has configured `logging` itself.
+        Records are shown on stderr, unless the program has configured `logging` itself. systemd
+        is told when the service is ready, how it gets on, that it lives, and that it stops.
 
         Args:
             service: the service's name, which is its channel; the app's name if None.
@@ -185,23 +201,39 @@ class Daebus(Registrar):
         """
         show_logs(logging.DEBUG if debug else logging.INFO)
         stopping = threading.Event()
+        systemd = Notifier.from_environment()
         with stop_on_signals(stopping.set):
-            lifecycle = self._start(service, stopping)
-            lifecycle.stopping.wait()
-            lifecycle.stop()
+            lifecycle = self._start(service, self._url, self._settings, stopping)
+            systemd.ready()
+            with telling_systemd(systemd, lifecycle.look, lifecycle.describe):
+                lifecycle.stopping.wait()
+                systemd.stopping()
+                lifecycle.stop()
 
-    def start(self, service: str | None = None) -> None:
+    def start(
+        self,
+        service: str | None = None,
+        *,
+        url: str | None = None,
+        spool: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Serve in the background, until `stop`. For tests, and inside other programs.
 
         Args:
             service: the service's name; the app's name if None.
+            url: the server's address, above that of the app.
+            spool: the folder for what is kept on disk, above that of the app.
 
         Raises:
             ServerUnavailable: the server cannot be reached.
             SettingsError: the service's name cannot be one, or the app runs already.
             RegistrationError: a handler cannot be served.
         """
-        self._start(service, threading.Event())
+        settings = self._settings
+        if spool is not None:
+            settings = replace(settings, spool=Path(spool).absolute())
+        url = check_url(url) if url is not None else self._url
+        self._start(service, url, settings, threading.Event())
 
     def stop(self) -> None:
         """Stop: take nothing new, let what is in progress finish within the grace time.
@@ -282,7 +314,13 @@ class Daebus(Registrar):
         """
         return current_response()
 
-    def _start(self, service: str | None, stopping: threading.Event) -> Lifecycle:
+    def _start(
+        self,
+        service: str | None,
+        url: str | None,
+        settings: ServiceSettings,
+        stopping: threading.Event,
+    ) -> Lifecycle:
         with self._lock:
             if self.is_running():
                 raise SettingsError(f"the app {self.name!r} runs already; stop it first")
@@ -292,9 +330,7 @@ class Daebus(Registrar):
                     "the service needs a name: app.run('my_service'), because the app's own name "
                     "is only '__main__'"
                 )
-            lifecycle = Lifecycle(
-                name, resolve_url(self._url), self._settings, self.registry, stopping
-            )
+            lifecycle = Lifecycle(name, resolve_url(url), settings, self.registry, stopping)
             self._lifecycle = lifecycle
             self.registry.closed_because = (
                 f"the app {self.name!r} has been started; register handlers before that"

@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Callable
 from importlib.metadata import version
 
-from daebus.bus import shared
+from daebus.bus import checkup, shared
 from daebus.bus.link import Link
 from daebus.bus.presence import Replica
+from daebus.deadline import Deadline
 from daebus.logs import Incidents, get_logger
 from daebus.messages import WIRE_VERSION
 from daebus.service.built_in import BuiltIn
@@ -29,6 +30,7 @@ from daebus.service.idempotency import Idempotency
 from daebus.service.inbox import Inbox, mode_of
 from daebus.service.intake import Intake, Offer
 from daebus.service.periodic import Periodic
+from daebus.service.probe_file import ProbeFile
 from daebus.service.processes import Processes
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
@@ -36,11 +38,15 @@ from daebus.service.routes import Place, Routes, traced
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
 from daebus.service.spool import Spool
+from daebus.service.status import Status
 from daebus.service.subscription import Subscription
 from daebus.service.tally import Tally, figures_of, handled
 from daebus.service.threads import Threads
 
 log = get_logger(__name__)
+
+#: How long the server may take to tell how many messages it has, in seconds.
+STORED_S = 1.0
 
 
 class Assembly:
@@ -204,12 +210,14 @@ class Assembly:
             is_inbox_read=self._is_inbox_read,
             max_stall_s=settings.max_stall_s,
         )
+        self.probe_file = ProbeFile(settings.probe_file, self.health.look, incidents)
         self.heartbeat = Heartbeat(
             self.link,
             self.describe,
             incidents,
-            [self.health.beat, self.subscription.look_for_others],
+            [self.health.beat, self.probe_file.beat, self.subscription.look_for_others],
         )
+        self.status = Status(settings, self.describe, self.health.look, self._stored)
 
     def describe(self) -> Replica:
         """What this instance is and has done."""
@@ -249,6 +257,12 @@ class Assembly:
     def _progress(self) -> tuple[int, int]:
         """How many messages wait, and how many were handled."""
         return sum(runner.waiting for runner in self.runners), handled(self._tallies())
+
+    def _stored(self) -> tuple[int, int] | None:
+        """How many messages are in the inbox and among the dead letters, if there is an inbox."""
+        if self._inbox is None:
+            return None
+        return checkup.stored(self.link, self._service, Deadline.after(STORED_S))
 
     def _is_inbox_read(self) -> bool:
         return self._inbox is None or self._inbox.is_read()

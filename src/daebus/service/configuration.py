@@ -44,6 +44,10 @@ class ServiceSettings:
     max_inbox: int
     deduplication_s: float
     max_stall_s: float
+    #: Where metrics and probes are served; no port: nowhere.
+    metrics_port: int | None
+    metrics_host: str
+    probe_file: Path | None
     traces: bool
 
     @classmethod
@@ -72,6 +76,9 @@ class ServiceSettings:
         max_inbox: int | None = None,
         deduplication: float | None = None,
         max_stall: float | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
+        probe_file: str | os.PathLike[str] | None = None,
         traces: bool | None = None,
     ) -> Self:
         """Check what was given, and take the rest from the environment or the defaults.
@@ -82,6 +89,7 @@ class ServiceSettings:
         number, seconds = settings.whole_number, settings.seconds
         workers = number("max_workers", max_workers, 10)
         folder = settings.text("spool", None if spool is None else os.fspath(spool))
+        probe = settings.text("probe_file", None if probe_file is None else os.fspath(probe_file))
         lease_s = seconds("lease", lease, 10.0)
         if lease_s < 0.1:  # noqa: PLR2004
             raise SettingsError(f"lease is {lease_s:g}; it must be 0.1 s or more")
@@ -114,6 +122,9 @@ class ServiceSettings:
             max_inbox=number("max_inbox", max_inbox, 1_000_000),
             deduplication_s=seconds("deduplication", deduplication, 300.0),
             max_stall_s=seconds("max_stall", max_stall, 300.0),
+            metrics_port=settings.port("metrics_port", metrics_port),
+            metrics_host=settings.text("metrics_host", metrics_host) or "127.0.0.1",
+            probe_file=None if probe is None else Path(probe).absolute(),
             traces=tracing.is_wanted(traces),
         )
 

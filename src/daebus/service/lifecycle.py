@@ -100,6 +100,9 @@ class Lifecycle:
             Exception: what an `on_start` function raised.
         """
         service = self._service
+        # First what tells that it is not ready yet.
+        self._parts.status.start()
+        self._parts.probe_file.start()
         self._parts.link.start()
         self._parts.runners.open_left()
         deadline = Deadline.after(START_S)
@@ -132,6 +135,7 @@ class Lifecycle:
         self._parts.heartbeat.start()
         self._parts.periodic.start()
         self._parts.threads.start()
+        self._parts.probe_file.beat()
         log.info(
             "service %r is ready at %s: %d actions, %d listeners, %d workers",
             service,
@@ -182,6 +186,7 @@ class Lifecycle:
 
     def _stop_order(self) -> list[Callable[[Deadline], object]]:
         return [
+            lambda _: self._parts.probe_file.beat(),
             # First nothing new comes in.
             *(source.stop for source in self._parts.sources),
             lambda _: self._parts.periodic.request_stop(),
@@ -200,6 +205,9 @@ class Lifecycle:
             lambda _: self._parts.link.close(),
             # Another replica may have the folder from now on.
             lambda _: self._parts.spool.close(),
+            # Until now it could be seen that it stops.
+            lambda _: self._parts.probe_file.close(),
+            self._parts.status.close,
         ]
 
     # --- starting ---

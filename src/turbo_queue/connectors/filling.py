@@ -65,7 +65,7 @@ class Filling:
         on_refused: Takes an event that the queue cannot carry, and why, and returns once that is
             safe elsewhere; raises the reason unless given.
         on_read: Called with the number of events that have been put; also with 0, while there are
-            none.
+            none, or no room for any.
     """
 
     def __init__(
@@ -148,6 +148,7 @@ class Filling:
         """Read once; False at the end of the source."""
         if self._unflushed == 0 and self._queue.is_full:
             reader.rest(REST_S)
+            self._on_read(0)
             return True
         now = monotonic()
         rest_s = self._due_at - now if self._unflushed else READ_S

@@ -16,6 +16,7 @@ from turbo_queue.operate import (
     exporting,
     importing,
     looking,
+    measuring,
     output,
     recovering,
     running,
@@ -39,6 +40,7 @@ cli = typer.Typer(
 cli.command()(watching.watch)
 cli.command()(looking.stats)
 cli.command()(looking.peek)
+cli.command()(measuring.metrics)
 cli.command()(recovering.recover)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(exporting.export)

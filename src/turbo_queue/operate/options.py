@@ -40,6 +40,28 @@ ReadCodec = Annotated[
     ),
 ]
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        min=0,
+        max=65535,
+        help="Serve /metrics for Prometheus, /live and /ready at this port; 0 for any. Else "
+        "TURBO_QUEUE_METRICS_PORT, else none.",
+        show_default=False,
+    ),
+]
+
+MetricsHost = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-host",
+        metavar="ADDRESS",
+        help="Where that port listens. Else TURBO_QUEUE_METRICS_HOST, else 127.0.0.1.",
+        show_default=False,
+    ),
+]
+
 WriteCodec = Annotated[
     CodecName | None,
     typer.Option(

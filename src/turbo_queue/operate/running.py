@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from turbo_queue.errors import PipelineFailed, SettingsError
-from turbo_queue.operate import output
+from turbo_queue.operate import options, output
 from turbo_queue.operate.logs import show_logs
 from turbo_queue.operate.output import ExitCode
 from turbo_queue.pipeline.checkup import open_sink, open_source
@@ -55,6 +55,8 @@ def run(
             show_default=False,
         ),
     ] = None,
+    metrics_port: options.MetricsPort = None,
+    metrics_host: options.MetricsHost = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Only find the work, and open the source and the sink."),
@@ -96,7 +98,7 @@ def run(
 
     Exit codes: 0 all was written, or is kept for the next run, also after a
     signal; 2 FILE makes no sense; 3 it cannot start, because the source or the
-    sink cannot be opened or the folder is in use; 4 processes had to be killed
+    sink cannot be opened, or the folder or the port is in use; 4 processes had to be killed
     when the grace time was over, so some events may be written twice; 5 the
     source has ended, and events are among the dead letters.
 
@@ -106,8 +108,14 @@ def run(
       KAFKA_PASSWORD=... turbo-queue run orders.toml --processes 8
       turbo-queue peek ./orders/dead
       turbo-queue run orders.toml --retry-dead
+      turbo-queue run orders.toml --metrics-port 9101
     """
-    given = {"processes": processes, "folder": folder}
+    given = {
+        "processes": processes,
+        "folder": folder,
+        "metrics_port": metrics_port,
+        "metrics_host": metrics_host,
+    }
     try:
         arguments = load(file, Pipeline)
         arguments |= {name: value for name, value in given.items() if value is not None}

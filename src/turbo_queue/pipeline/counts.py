@@ -11,6 +11,7 @@ class Counts:
 
     Args:
         read: Events that were read from the source.
+        handled: Events that the work is done with, or that will not be tried again.
         written: Events that the sink has taken for good.
         retried: Events that failed and were put back to be tried again.
         dead: Events that were put among the dead letters.
@@ -19,6 +20,7 @@ class Counts:
     """
 
     read: int = 0
+    handled: int = 0
     written: int = 0
     retried: int = 0
     dead: int = 0

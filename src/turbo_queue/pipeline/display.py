@@ -140,14 +140,23 @@ def last_line(name: str, counts: Counts, elapsed_s: float) -> str:
         >>> last_line("orders", Counts(read=9_000, written=8_999, dead=1, retried=2), 3.0)
         'orders: ended after 3.0 s: in 9,000, out 8,999 (3,000/s), waiting 0, failed 1, retried 2'
     """
-    parts = [
-        f"in {counts.read:,}",
-        f"out {counts.written:,} ({_rate(counts.written, elapsed_s)})",
-        f"waiting {counts.waiting:,}",
-        f"failed {counts.dead:,}",
-        *_troubles(counts),
-    ]
-    return f"{name}: ended after {elapsed_s:,.1f} s: {', '.join(parts)}"
+    out = f"out {counts.written:,} ({_rate(counts.written, elapsed_s)})"
+    return f"{name}: ended after {elapsed_s:,.1f} s: {_totals(counts, out)}"
+
+
+def status_line(counts: Counts) -> str:
+    """The totals alone, for systemd.
+
+    Example:
+        >>> status_line(Counts(read=9_000, written=8_000, waiting=1_000))
+        'in 9,000, out 8,000, waiting 1,000, failed 0'
+    """
+    return _totals(counts, f"out {counts.written:,}")
+
+
+def _totals(counts: Counts, out: str) -> str:
+    parts = [f"in {counts.read:,}", out, f"waiting {counts.waiting:,}", f"failed {counts.dead:,}"]
+    return ", ".join([*parts, *_troubles(counts)])
 
 
 def _troubles(counts: Counts) -> list[str]:

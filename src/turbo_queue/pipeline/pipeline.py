@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import inf
 from os import PathLike
@@ -19,7 +20,7 @@ from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
 from turbo_queue.pipeline.configuration import load
 from turbo_queue.pipeline.counts import Counts
-from turbo_queue.pipeline.display import Display
+from turbo_queue.pipeline.display import Display, status_line
 from turbo_queue.pipeline.failures import is_result, unmarked
 from turbo_queue.pipeline.nothing import Nothing
 from turbo_queue.pipeline.outcome import Outcome
@@ -28,7 +29,9 @@ from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.supervisor import Supervisor
 from turbo_queue.records import events_for
 from turbo_queue.safe_folders import make_private
+from turbo_queue.settings import metrics_address
 from turbo_queue.signals import StopSignals
+from turbo_queue.systemd import Notifier
 
 #: Held while a pipeline runs in its folder.
 _LOCK_FILE = "pipeline.lock"
@@ -59,6 +62,9 @@ class Pipeline:
         fsync: Make what was committed survive a loss of power, too.
         grace: Seconds to finish what was read, after a first Ctrl-C or SIGTERM; 10.
         start_method: `fork`, `spawn` or `forkserver`; as the program does.
+        metrics_port: Serve metrics for Prometheus and probes of its health at this port while it
+            runs, 0 for any that is free (`TURBO_QUEUE_METRICS_PORT`); none if None.
+        metrics_host: … at this address (`TURBO_QUEUE_METRICS_HOST`, 127.0.0.1).
         traces: Make a span of OpenTelemetry for the work on each event (`TURBO_QUEUE_TRACES`, off).
 
     Raises:
@@ -94,6 +100,8 @@ class Pipeline:
         fsync: bool = False,
         grace: float = 10.0,
         start_method: str | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
         traces: bool | None = None,
     ) -> None:
         _check_number("processes", processes, 1, optional=True)
@@ -108,6 +116,7 @@ class Pipeline:
             )
         load_work(work)
         self._processes = processes or len(_cores())
+        self._status_address = metrics_address(metrics_port, metrics_host)
         self._grace_s = grace
         self._start_method = start_method
         self._signals: StopSignals | None = None
@@ -151,6 +160,7 @@ class Pipeline:
 
         Ctrl-C and SIGTERM end it in order: nothing more is read, what was read is finished within
         the grace time, and what is not waits for the next run. A second one ends it at once.
+        systemd is told when it is ready, how it gets on, that it lives, and that it stops.
 
         Args:
             progress: Show how it gets on: on a terminal by a line on stderr that changes,
@@ -207,8 +217,14 @@ class Pipeline:
             return self._run(plan, before, display.show)
 
     def _run(
-        self, plan: Plan, before: Callable[[], object], on_look: Callable[[Counts], object]
+        self, plan: Plan, before: Callable[[], object], show: Callable[[Counts], object]
     ) -> Outcome:
+        systemd = Notifier.from_environment()
+
+        def on_look(counts: Counts) -> None:
+            show(counts)
+            systemd.tell(status_line(counts))
+
         make_private(self.folder)
         held = self._lock()
         try:
@@ -221,12 +237,23 @@ class Pipeline:
                     grace_s=self._grace_s,
                     signals=self._signals,
                     on_look=on_look,
+                    on_ending=systemd.stopping,
                 )
-                supervisor.start()
-                return supervisor.run()
+                with self._watched(plan, supervisor):
+                    supervisor.start()
+                    if not self._signals.is_wanted:
+                        systemd.ready()
+                    return supervisor.run()
         finally:
             self._signals = None
             release(held)
+
+    def _watched(self, plan: Plan, supervisor: Supervisor) -> AbstractContextManager[None]:
+        if self._status_address is None:
+            return nullcontext()
+        from turbo_queue.pipeline.status import serving  # noqa: PLC0415 - HTTP takes 30 ms to load
+
+        return serving(self._status_address, plan, supervisor.condition)
 
     def _revive(self) -> None:
         """Put the dead letters back: results among the results, the others to be tried again."""

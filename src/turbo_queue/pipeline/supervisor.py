@@ -10,6 +10,7 @@ from time import monotonic
 
 from turbo_queue.errors import PipelineFailed, TurboQueueError, WorkerFailed
 from turbo_queue.pipeline import roles
+from turbo_queue.pipeline.condition import Condition, Crew, Stage
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.failures import described
 from turbo_queue.pipeline.outcome import Outcome
@@ -42,7 +43,8 @@ class Supervisor:
         start_method: How processes are started; None: as the program does.
         grace_s: Seconds to finish what was read, once the end is wished for.
         signals: The first one is a wish for the end, the second one ends it at once.
-        on_look: Called now and then with what was done so far.
+        on_look: Called every `COUNT_S` with what was done so far.
+        on_ending: Called once the end is wished for.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Supervisor:
         grace_s: float,
         signals: StopSignals,
         on_look: Callable[[Counts], object],
+        on_ending: Callable[[], object],
     ) -> None:
         self._plan = plan
         self._grace_s = grace_s
         self._start_method = start_method
         self._signals = signals
         self._on_look = on_look
+        self._on_ending = on_ending
         self._look_at = 0.0
         self._lock = threading.Lock()
         self._told = Told()
@@ -67,6 +71,10 @@ class Supervisor:
         self._is_started = False
         self._waiting = 0
         self._has_source_ended = threading.Event()
+        #: When a process of each role has last told that it gets on.
+        self._told_at: dict[str, float] = {}
+        self._stage = Stage.STARTING
+        self._running_since = self._looked_at = monotonic()
         self._heard = 0
         self._end_at = float("inf")
         self._was_forced = False
@@ -84,10 +92,10 @@ class Supervisor:
         """
         with ExitStack() as undo:
             try:
-                for group in self._groups():
+                for group in self._groups().values():
                     undo.callback(group.join, 0)
                     self._start(group)
-                self._is_started = all(map(self._becomes_ready, self._groups()))
+                self._is_started = all(map(self._becomes_ready, self._groups().values()))
             except WorkerFailed as error:
                 raise PipelineFailed(f"the pipeline cannot start: {error}") from error
             undo.pop_all()
@@ -113,9 +121,12 @@ class Supervisor:
 
     def run(self) -> Outcome:
         """Wait until the source has ended or the end is wished for; then end with the flow."""
+        self._running_since = self._looked_at = monotonic()
+        self._stage = Stage.RUNNING
         try:
             while not (self._is_end_wanted or self._is_source_done()):
                 self._pause(COUNT_S)
+            self._stage = Stage.STOPPING
             if self._reader is not None:
                 self._end(self._reader, _READER_SHARE)
             self._wait_for(self._is_work_done, _WORK_SHARE)
@@ -124,7 +135,7 @@ class Supervisor:
                 self._wait_for(lambda: self._plan.outgoing.is_idle, _RESULTS_SHARE)
                 self._end(self._writer, 1.0)
         finally:
-            for group in self._groups():
+            for group in self._groups().values():
                 group.join(0)
         self._look()
         return self._outcome()
@@ -135,6 +146,7 @@ class Supervisor:
             told = self._told
             return Counts(
                 read=told.read,
+                handled=told.handled,
                 written=told.written,
                 retried=told.retried,
                 dead=told.dead,
@@ -142,14 +154,36 @@ class Supervisor:
                 restarts=self._restarts,
             )
 
+    def condition(self) -> Condition:
+        """How it is now. For any thread."""
+        return Condition(
+            stage=self._stage,
+            counts=self.counts(),
+            crews=tuple(self._crew(role, group) for role, group in self._groups().items()),
+            # While it starts, it waits for the source and the sink to be opened.
+            unwatched_s=0.0 if self._stage is Stage.STARTING else monotonic() - self._looked_at,
+        )
+
+    def _crew(self, role: str, group: WorkerGroup) -> Crew:
+        up = sum(worker.is_ready and not worker.is_leaving for worker in group.workers)
+        # The work may take as long as it likes, and a reader has nothing to tell after the end.
+        is_quiet = group is self._workers or (
+            group is self._reader and self._has_source_ended.is_set()
+        )
+        told_at = self._told_at.get(group.name, self._running_since)
+        silent_s = 0.0 if is_quiet else monotonic() - told_at
+        return Crew(role, up=up, wanted=group.count, silent_s=silent_s)
+
     # --- what the groups tell, each from its own thread ---
 
-    def on_message(self, _worker: Worker, data: bytes) -> None:
+    def on_message(self, worker: Worker, data: bytes) -> None:
         """See `Watcher`."""
         more = read_told(data)
+        self._told_at[worker.process.name] = monotonic()
         with self._lock:
             told = self._told
             told.read += more.read
+            told.handled += more.handled
             told.written += more.written
             told.retried += more.retried
             told.dead += more.dead
@@ -223,6 +257,7 @@ class Supervisor:
             is_first, self._heard = self._heard == 0, heard
             self._end_at = monotonic() + (self._grace_s if is_first and heard == 1 else 0.0)
             if is_first:
+                self._on_ending()
                 logger.info(
                     "ending: what was read is finished, or waits for the next run after %g s; a "
                     "second signal ends it at once",
@@ -233,7 +268,8 @@ class Supervisor:
             self._look()
 
     def _look(self) -> None:
-        self._look_at = monotonic() + COUNT_S
+        self._looked_at = monotonic()
+        self._look_at = self._looked_at + COUNT_S
         try:
             self._plan.retries.recover()
             queues = {queue.path: queue for queue in self._queues()}.values()
@@ -246,8 +282,10 @@ class Supervisor:
         queues = [self._plan.incoming, self._plan.retries]
         return queues if self._writer is None else [*queues, self._plan.outgoing]
 
-    def _groups(self) -> list[WorkerGroup]:
-        return [one for one in (self._reader, self._workers, self._writer) if one is not None]
+    def _groups(self) -> dict[str, WorkerGroup]:
+        """Those that there are, by what they do, in the order of the flow."""
+        groups = {"reader": self._reader, "worker": self._workers, "writer": self._writer}
+        return {role: group for role, group in groups.items() if group is not None}
 
     def _group(self, role: Callable[..., None], count: int, name: str) -> WorkerGroup:
         return WorkerGroup(

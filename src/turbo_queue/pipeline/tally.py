@@ -10,14 +10,17 @@ import msgspec
 #: How often a process tells, in seconds.
 TELL_S = 0.2
 
+#: How often it tells at least, while it gets on and there is nothing to count: a reader or a writer
+#: that tries again and again to reach its source or sink does not, and is silent.
+BEAT_S = 1.0
+
 
 class Told(msgspec.Struct, array_like=True):
     """What a process has counted since it told the last time.
 
     Args:
         read: Events that were read from the source.
-        handled: Events that the work is done with, or will not be tried again. Nobody adds them up;
-            that a worker tells them shows that it has worked, so that it is replaced at once.
+        handled: Events that the work is done with, or will not be tried again.
         written: Events that are safe in the sink.
         retried: Tries that failed and will be repeated.
         dead: Events that went to the dead letters.
@@ -55,6 +58,7 @@ class Tally:
         self._send = send
         self._told = Told()
         self._tell_at = 0.0
+        self._beat_at = monotonic() + BEAT_S
 
     def count(
         self, *, read: int = 0, handled: int = 0, written: int = 0, retried: int = 0, dead: int = 0
@@ -66,7 +70,8 @@ class Tally:
         told.written += written
         told.retried += retried
         told.dead += dead
-        if monotonic() >= self._tell_at and told != _NOTHING:
+        now = monotonic()
+        if now >= self._beat_at or (now >= self._tell_at and told != _NOTHING):
             self.tell()
 
     def tell(self, *, has_ended: bool = False) -> None:
@@ -74,4 +79,5 @@ class Tally:
         self._told.has_ended = has_ended
         self._send(_encode(self._told))
         self._told = Told()
-        self._tell_at = monotonic() + TELL_S
+        now = monotonic()
+        self._tell_at, self._beat_at = now + TELL_S, now + BEAT_S

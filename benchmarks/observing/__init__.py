@@ -1,0 +1,1 @@
+"""What it costs to look at a service: metrics and traces, beside nothing."""
