@@ -100,6 +100,12 @@ def maps(x: dict[str, int], city: Cat | Dog | None = None, code: Any = None): ..
 def keys(x: Any, parts: dict[int, int] = {}, code: dict[Literal["x", "city"], bool] = {}): ...  # noqa: B006
 
 
+@app.action("numbers")
+def numbers(
+    x: Literal[1, 2] | float, parts: Annotated[int, Meta(ge=1)] | float = 1, code: float = 1
+): ...
+
+
 @app.action("untyped")
 def untyped(x, city=1): ...
 
@@ -159,6 +165,7 @@ def test_the_service_accepts_what_its_contract_says(
         ("arrays", {"x": [1], "parts": [1, "a"], "code": [None]}),
         ("maps", {"x": {"a": 1}, "city": {"type": "Dog", "x": "a"}}),
         ("keys", {"x": 1, "parts": {"-1": 2}, "code": {"city": True}}),
+        ("numbers", {"x": 2.5, "parts": 0.5, "code": 0}),
         ("untyped", {"x": [{}]}),
         ("whole", 5),
     ],
@@ -185,6 +192,8 @@ def test_what_is_right_is_allowed_and_accepted(
         ("maps", {"x": {}, "city": {"type": "Dog", "x": 1}}),
         ("keys", {"x": 1, "parts": {"a": 1}}),
         ("keys", {"x": 1, "code": {"y": True}}),
+        ("numbers", {"x": 3}),
+        ("numbers", {"x": 1, "parts": 0}),
     ],
 )
 def test_what_is_wrong_is_neither_allowed_nor_accepted(

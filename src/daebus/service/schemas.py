@@ -86,7 +86,7 @@ class Schemas:
         if isinstance(info, types.LiteralType):
             return {"enum": list(info.values)}
         if isinstance(info, types.UnionType):
-            return {"anyOf": [self._of(each) for each in info.types]}
+            return {"anyOf": self._union([self._of(each) for each in info.types])}
         return self._limited(info, self._container(info) or dict(_SIMPLE.get(type(info), {})))
 
     def _container(self, info: types.Type) -> Schema:
@@ -100,6 +100,21 @@ class Schemas:
             others = _unless_any("additionalProperties", self._of(info.value_type))
             return {"type": "object", **keys, **others}
         return {}
+
+    def _union(self, schemas: list[Schema]) -> list[Schema]:
+        """The alternatives; msgspec takes no whole number for a float where there is an integer."""
+        if not any(self._limits_integers(schema) for schema in schemas):
+            return schemas
+        return [
+            {**schema, "not": {"type": "integer"}} if schema.get("type") == "number" else schema
+            for schema in schemas
+        ]
+
+    def _limits_integers(self, schema: Schema) -> bool:
+        if "$ref" in schema:
+            schema = self.named[schema["$ref"].rpartition("/")[2]]
+        choices = {type(value) for value in schema.get("enum", [])}
+        return int in choices or (schema.get("type") == "integer" and len(schema) > 1)
 
     def _limited(self, info: types.Type, schema: Schema) -> Schema:
         for name, keyword in _LIMITS.items():
