@@ -11,6 +11,7 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
+    contracting,
     demo,
     listening,
     listing,
@@ -41,6 +42,7 @@ for command in (
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.add_typer(contracting.contract, name="contract")
 cli.command()(probing.probe)
 cli.command()(gateway)
 cli.command()(serving.server)
