@@ -20,6 +20,7 @@ from daebus.operate import (
     serving,
     top,
 )
+from daebus.operate.gateway.command import gateway
 
 cli = typer.Typer(
     name="daebus",
@@ -43,6 +44,7 @@ for command in (
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(probing.probe)
+cli.command()(gateway)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 
