@@ -19,6 +19,7 @@ from daebus.operate import (
     probing,
     running,
     serving,
+    top,
 )
 from daebus.operate.gateway.command import gateway
 
@@ -39,6 +40,7 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top.top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
