@@ -11,6 +11,7 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
+    contracting,
     demo,
     listening,
     listing,
@@ -45,6 +46,7 @@ for command in (
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(dashboard)
+cli.add_typer(contracting.contract, name="contract")
 cli.command()(gateway)
 cli.command()(probing.probe)
 cli.command()(serving.server)
