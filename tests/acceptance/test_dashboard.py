@@ -114,6 +114,16 @@ def test_the_token_goes_from_the_address_bar_to_a_cookie(dashboard: Dashboard) -
     assert "<title>daebus</title>" in page.text
 
 
+@pytest.mark.parametrize("foreign", ['prefs={"a": 1, "b": [2]}', "a b=3", "none", "q=\"; ="])
+def test_cookies_of_other_programs_of_this_machine_lock_nobody_out(
+    dashboard: Dashboard, foreign: str
+) -> None:
+    own = httpx.get(dashboard.link).headers["set-cookie"].partition(";")[0]
+
+    for cookies in (f"{foreign}; {own}", f"{own}; {foreign}"):
+        assert httpx.get(dashboard.origin, headers={"cookie": cookies}).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil:80"])
 def test_a_name_that_others_point_here_is_refused(browser: httpx.Client, host: str) -> None:
     answers = [browser.get(path, headers={"host": host}) for path in PATHS]
@@ -277,6 +287,7 @@ def test_requests_that_make_no_sense_are_told_so(web: httpx.Client) -> None:
         "for ever": web.post("/api/call", params={**query, "timeout_s": "1e9"}, json={}),
         "caller": web.get("/api/contract", params={"service": "caller_1"}),
         "no owner": web.get("/api/letters"),
+        "a strange owner": web.get("/api/letters", params={"self": "x"}),
         "a wish": web.post("/api/letters/drop", content=b'{"services": 1}', headers=kind),
     }
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from starlette.requests import cookie_parser
 
 from daebus.operate.web.http_errors import Problem
 from daebus.operate.web.server import App, Receive, Scope, Send
@@ -161,8 +162,8 @@ def _name(host: str) -> str:
 
 
 def _cookie(scope: Scope, name: str) -> str:
-    try:
-        found = SimpleCookie(_header(scope, b"cookie")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+    """A cookie's value; empty if it is not there.
+
+    Those of all programs on this host come along, and not all of them are well formed.
+    """
+    return cookie_parser(_header(scope, b"cookie")).get(name, "")
