@@ -62,7 +62,7 @@ class DeadLetterDesk:
 
     async def list(self, request: Request) -> Response:
         """The oldest ones of `service`, `queue` or `pipeline`."""
-        letters = self._readable(**request.query_params)
+        letters = self._readable(request)
         found = await asyncio.to_thread(lambda: list(islice(letters, MOST_LETTERS + 1)))
         return _json(
             {
@@ -73,7 +73,7 @@ class DeadLetterDesk:
 
     async def one(self, request: Request) -> Response:
         """The one with the id `id`, with its messages."""
-        letters = self._readable(**request.query_params)
+        letters = self._readable(request)
         whole = await asyncio.to_thread(_whole, letters, parameter(request, "id"))
         if whole is None:
             raise _gone()
@@ -96,15 +96,11 @@ class DeadLetterDesk:
             raise BadMessage(f"the body makes no sense: {error}") from None
         return self._letters(wish.service, wish.queue), wish
 
-    def _readable(
-        self,
-        service: str | None = None,
-        queue: str | None = None,
-        pipeline: str | None = None,
-        **_: str,
-    ) -> AnyLetters:
+    def _readable(self, request: Request) -> AnyLetters:
+        asked = request.query_params
+        pipeline = asked.get("pipeline")
         if pipeline is None:
-            return self._letters(service, queue)
+            return self._letters(asked.get("service"), asked.get("queue"))
         if not self._feed.has_pipeline(pipeline):
             raise _not_watched("pipeline", pipeline)
         return FailedEvents(Path(pipeline))
