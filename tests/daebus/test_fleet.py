@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 from daebus import Daebus, DaebusCaller, request
 from daebus.bus.connection import client
@@ -279,7 +280,15 @@ def test_the_password_is_not_shown() -> None:
 ANOTHER = Replica(service="another", replica_id="3", host="h", pid=1, version="1", started_at=1.0)
 
 
-@pytest.mark.parametrize("value", [b"{", b"\xff\xfe", encode_replica(ANOTHER)])
+#: More than any counter holds: no float does, and Python prints no integer of 5,000 digits.
+ENDLESS = [
+    encode_replica(replace(ANOTHER, service="broken", handled=10**400)),
+    encode_replica(replace(ANOTHER, service="broken", incidents={"x": 10**400})),
+    encode_replica(replace(ANOTHER, service="broken", figures={"a": Figures(latency=[10**400])})),
+]
+
+
+@pytest.mark.parametrize("value", [b"{", b"\xff\xfe", encode_replica(ANOTHER), *ENDLESS])
 def test_foreign_keys_are_passed_over(url: str, watch: FleetWatch, value: bytes) -> None:
     foreign(url, "daebus:{broken}:replica:1", value)
 

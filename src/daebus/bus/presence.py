@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 import redis
 
@@ -12,6 +14,9 @@ from daebus.errors import ServerUnavailable
 #: A key is refreshed so often, and expires when it was not for so long, in seconds.
 REFRESH_S = 2.0
 EXPIRE_S = 8.0
+
+#: What a counter holds. Anyone may write a key, and larger numbers have no float.
+Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class TaskRun(msgspec.Struct, kw_only=True):
@@ -25,12 +30,12 @@ class TaskRun(msgspec.Struct, kw_only=True):
 class Figures(msgspec.Struct, kw_only=True):
     """What the handlers of one action or channel have done since the replica's start."""
 
-    handled: int = 0
-    errors: int = 0
+    handled: Count = 0
+    errors: Count = 0
     #: The sum of the latencies, in seconds: from a message's arrival to the end of its handling.
     total_s: float = 0.0
     #: How many latencies were in each bucket; see `daebus.latency.BOUNDS_S`.
-    latency: list[int] = []
+    latency: list[Count] = []
 
 
 class Replica(msgspec.Struct, kw_only=True):
@@ -39,27 +44,27 @@ class Replica(msgspec.Struct, kw_only=True):
     service: str
     replica_id: str
     host: str
-    pid: int
+    pid: Count
     version: str
     #: The version of the wire format that it speaks; 1 of those that do not say so.
-    wire_version: int = 1
+    wire_version: Count = 1
     started_at: float
     actions: list[str] = []
     channels: list[str] = []
     #: How requests reach it: `pubsub` or `stream`.
     delivery: str = "pubsub"
-    max_workers: int = 0
-    processes: int = 0
-    in_progress: int = 0
-    backlog: int = 0
+    max_workers: Count = 0
+    processes: Count = 0
+    in_progress: Count = 0
+    backlog: Count = 0
     #: Messages that wait on disk, because memory may not hold them.
-    spilled: int = 0
-    handled: int = 0
-    errors: int = 0
+    spilled: Count = 0
+    handled: Count = 0
+    errors: Count = 0
     #: How often the connection was lost and messages may have been missed.
-    gaps: int = 0
+    gaps: Count = 0
     #: What went wrong, by kind, such as `rejected` or `bad_message`.
-    incidents: dict[str, int] = {}
+    incidents: dict[str, Count] = {}
     #: The last runs of background tasks, by name.
     tasks: dict[str, TaskRun] = {}
     #: Whether it takes messages and gets on with them, and if not, why.
