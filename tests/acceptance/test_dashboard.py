@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from daebus.bus.embedded import EmbeddedServer
 from daebus.channels import dead_key, inbox_key
 from daebus.operate.dashboard import feed as feed_module
 from daebus.operate.dashboard.command import dashboard as command
+from daebus.operate.dashboard.dead_letters import summaries
+from daebus.operate.dashboard.queue_letters import QueueLetters
+from daebus.operate.dashboard.texts import readable
 from daebus.operate.fleet.views import Fleet
 from daebus.operate.fleet.watch import FleetWatch
 from fixtures.commands import daebus_each
@@ -114,7 +118,7 @@ def test_the_token_goes_from_the_address_bar_to_a_cookie(dashboard: Dashboard) -
     assert "<title>daebus</title>" in page.text
 
 
-@pytest.mark.parametrize("foreign", ['prefs={"a": 1, "b": [2]}', "a b=3", "none", "q=\"; ="])
+@pytest.mark.parametrize("foreign", ['prefs={"a": 1, "b": [2]}', "a b=3", "none", 'q="; ='])
 def test_cookies_of_other_programs_of_this_machine_lock_nobody_out(
     dashboard: Dashboard, foreign: str
 ) -> None:
@@ -327,6 +331,38 @@ def test_many_letters_are_listed_in_part_and_dropped_at_once(
 
     assert (len(listed["letters"]), listed["has_more"]) == (100, True)
     assert dropped == {"done": 105}
+
+
+def test_a_list_holds_one_letter_in_memory_at_a_time(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, max_events_per_file=1, max_failures=1)
+    with queue.producer() as producer:
+        producer.put_many("x" * 200_000 for _ in range(20))
+    for _ in range(20):
+        with queue.consumer() as consumer:
+            next(iter(consumer))
+            consumer.give_back("no")
+
+    def peak_bytes(most: int) -> int:
+        tracemalloc.start()
+        assert len(summaries(QueueLetters(tmp_path), most)["letters"]) == most
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    assert peak_bytes(20) < 1.5 * peak_bytes(1)
+
+
+def test_a_payload_that_would_swell_is_shown_as_it_stands() -> None:
+    nested = b"[" * 900 + b"1," * 200_000 + b"1" + b"]" * 900
+
+    tracemalloc.start()
+    text = readable(nested)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert text.startswith("[[[")
+    assert text.endswith("… (401,801 bytes)")
+    assert peak_bytes < 5 * len(nested)
 
 
 def test_only_queues_that_are_watched_are_touched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,7 @@ class DeadLetterDesk:
     async def list(self, request: Request) -> Response:
         """The oldest ones of `service`, `queue` or `pipeline`."""
         letters = self._readable(request)
-        found = await asyncio.to_thread(lambda: list(islice(letters, MOST_LETTERS + 1)))
-        return _json(
-            {
-                "letters": [_summary(letter) for letter in found[:MOST_LETTERS]],
-                "has_more": len(found) > MOST_LETTERS,
-            }
-        )
+        return _json(await asyncio.to_thread(summaries, letters))
 
     async def one(self, request: Request) -> Response:
         """The one with the id `id`, with its messages."""
@@ -111,6 +105,12 @@ class DeadLetterDesk:
         if not self._feed.has_queue(queue):
             raise _not_watched("queue", queue)
         return QueueLetters(Path(queue))
+
+
+def summaries(letters: Iterable[Letter], most: int = MOST_LETTERS) -> dict[str, Any]:
+    """The first ones in short; one at a time is in memory, as each may have many messages."""
+    found = [_summary(letter) for letter in islice(letters, most + 1)]
+    return {"letters": found[:most], "has_more": len(found) > most}
 
 
 async def _done(wish: Wish, one: Callable[[str], bool], every: Callable[[], int]) -> Response:
