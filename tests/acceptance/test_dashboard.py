@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import tracemalloc
@@ -21,6 +22,7 @@ from daebus.channels import dead_key, inbox_key
 from daebus.operate.dashboard import feed as feed_module
 from daebus.operate.dashboard.command import dashboard as command
 from daebus.operate.dashboard.dead_letters import summaries
+from daebus.operate.dashboard.failed_events import FailedEvents
 from daebus.operate.dashboard.queue_letters import QueueLetters
 from daebus.operate.dashboard.texts import readable
 from daebus.operate.fleet.views import Fleet
@@ -30,7 +32,7 @@ from fixtures.dashboards import TOKEN, Dashboard, start_dashboard
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 from turbo_queue import Queue
-from turbo_queue.connectors import IterableSource, QueueSink
+from turbo_queue.connectors import IterableSource, QueueSink, Record
 from turbo_queue.pipeline import Pipeline
 
 PATHS = ["/", "/static/main.js", "/api/events", "/api/contract?service=x", "/api/letters?service=x"]
@@ -403,6 +405,19 @@ def test_what_failed_in_a_pipeline_is_read(
     assert "JSONDecodeError" in listed["reason"]
     assert (listed["deliveries"], shown["contents"][0]["text"]) == (1, "<none>")
     assert refused.status_code == 400
+
+
+def test_the_id_of_what_failed_in_a_pipeline_is_that_of_no_other(tmp_path: Path) -> None:
+    letters = FailedEvents(tmp_path)
+    ids = []
+    for value in (b"one", b"two"):
+        shutil.rmtree(tmp_path)
+        with Queue(tmp_path / "dead", codec="record").producer() as producer:
+            producer.put(Record(value))
+        ids += [letter.letter_id for letter in letters]
+
+    assert letters.find(ids[0]) is None  # A page may still show it.
+    assert letters.find(ids[1]) is not None
 
 
 def test_read_only_shows_and_changes_nothing(

@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -26,7 +27,9 @@ _HEADERS = "turbo-queue-"
 
 @dataclass(frozen=True)
 class FailedEvents:
-    """The dead letters of a pipeline; the id of each is its place among them.
+    """The dead letters of a pipeline; the id of each is its place among them and a checksum.
+
+    Places change when some are tried again; then the id finds nothing, and not another one.
 
     Args:
         path: the pipeline's folder.
@@ -43,7 +46,7 @@ class FailedEvents:
         try:
             events = Queue(self.path / "dead", codec="record").peek()
             for number, record in enumerate(islice(events, MOST_EVENTS)):
-                yield _letter(str(number), record)
+                yield _letter(number, record)
         except (TurboQueueError, OSError) as error:
             raise DaebusError(f"the pipeline's dead letters cannot be read: {error}") from None
 
@@ -56,7 +59,7 @@ class FailedEvents:
         return next((letter for letter in self if letter.letter_id == letter_id), None)
 
 
-def _letter(letter_id: str, record: Any) -> Letter:
+def _letter(number: int, record: Any) -> Letter:
     """A letter of a `Record`, whose headers say why it failed (docs/reference/pipeline.md)."""
     said = {
         name.removeprefix(_HEADERS): value.decode(errors="replace")
@@ -64,13 +67,14 @@ def _letter(letter_id: str, record: Any) -> Letter:
         if name.startswith(_HEADERS) and isinstance(value, bytes)
     }
     attempts = said.get("attempts", "")
+    data = _data(record.value)
     return Letter(
-        letter_id,
+        f"{number}-{crc32(data + repr(record.headers).encode()):08x}",
         "pipeline",
         said.get("error", ""),
         int(attempts) if attempts.isdecimal() else 0,
         _seconds(said.get("failed-at", "")),
-        [Message(_data(record.value), record.origin or None, "")],
+        [Message(data, record.origin or None, "")],
     )
 
 
