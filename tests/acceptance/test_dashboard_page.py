@@ -444,3 +444,18 @@ def test_a_form_comes_when_it_is_known_what_the_action_takes(
     held[0].continue_()
 
     expect(page.get_by_label("a integer")).to_be_visible()
+
+
+def test_charts_begin_anew_when_the_clock_was_set_back(pages: Pages, dashboard: Dashboard) -> None:
+    page = pages.open(dashboard)
+
+    drawn = page.evaluate("""async () => {
+        const { History } = await import("/static/history.js");
+        const history = new History();
+        for (const at of [5000, 5001, 1400, 1401]) {
+            history.add({ at, services: [["shop", at, 0, 1, 2]], queues: [] });
+        }
+        return history.ofService("shop", "requests");
+    }""")
+
+    assert drawn == [[1400, 1400], [1401, 1401]]

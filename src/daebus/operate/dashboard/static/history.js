@@ -11,15 +11,20 @@ export class History {
 
   /** Begin again with what the server has kept. */
   reset(points) {
+    this.#forget();
+    points.forEach((point) => this.add(point));
+  }
+
+  #forget() {
+    this.now = 0;
     this.services.clear();
     this.queues.clear();
-    this.now = 0;
-    points.forEach((point) => this.add(point));
   }
 
   /** Add one moment; what has not been seen for long is forgotten. */
   add(point) {
     if (point.at === this.now) return; // It was among the kept ones already.
+    if (point.at < this.now) this.#forget(); // The clock was set back: what was is in the future now.
     this.now = point.at;
     for (const [rows, lines] of [[point.services, this.services], [point.queues, this.queues]]) {
       for (const [name, ...figures] of rows) {
