@@ -16,6 +16,7 @@ from daebus import Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.presence import Replica, encode_replica
 from daebus.channels import dead_key, inbox_key, presence_key
+from daebus.service import heartbeat
 from fixtures.dashboards import TOKEN, Dashboard, start_dashboard
 from fixtures.processes import Processes
 from turbo_queue import Queue
@@ -33,8 +34,10 @@ HOSTILE = '<img src=x onerror="window.ran=1"><script>window.ran=1</script>\'"&lt
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # The sandbox wants rights that a container has not, and root may not use it.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        # The sandbox wants rights that a container has not, and root may not use it. Without a
+        # GPU it would draw as if there were one, which takes longer.
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened
         opened.close()
 
@@ -122,7 +125,9 @@ def test_services_show_live(
     pages: Pages,
     dashboard: Dashboard,
     service_name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(heartbeat, "REFRESH_S", 0.1)  # So the page need not wait for 2 s.
     page = pages.open(dashboard)
     caller = start(app)
     page.get_by_role("link", name=service_name).click()
