@@ -142,7 +142,7 @@ class StatusPort:
         """
         try:
             self._listener = _listen(self._host, self._port)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise SettingsError(
                 f"the metrics port {self._port} at {self._host!r} cannot be opened: "
                 f"{_why(error)}. Choose another metrics_port, or 0 for any that is free"
@@ -305,7 +305,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family)
 
 
-def _why(error: OSError | OverflowError) -> str:
+def _why(error: Exception) -> str:
     """What the system says, without the address, which Python repeats."""
     number = getattr(error, "errno", None) or 0
     return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)

@@ -220,6 +220,13 @@ def test_the_command_asks_a_port_too(
     )
 
 
+def test_a_host_that_cannot_be_one_is_a_clear_error(probed) -> None:
+    done = probed("--port", 9, "--host", "no..name")
+
+    assert (done.code, done.out.count("\n"), done.err) == (1, 1, "")
+    assert done.out.startswith("no..name:9: ")
+
+
 def test_the_command_asks_what_the_environment_names(
     probed, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,7 +141,8 @@ def test_a_port_in_use_is_a_clear_error(serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "port"), [("no.such.host.invalid", 0), ("203.0.113.1", 0), ("", 99_999)]
+    ("host", "port"),
+    [("no.such.host.invalid", 0), ("203.0.113.1", 0), ("", 99_999), ("no..name", 0)],
 )
 def test_an_address_that_is_not_here_is_a_clear_error(host: str, port: int) -> None:
     with pytest.raises(SettingsError, match="cannot be opened"):
