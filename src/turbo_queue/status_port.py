@@ -36,7 +36,7 @@ CONNECTION_S = 10.0
 #: hold theirs open cannot keep out a probe.
 MOST_CONNECTIONS = 16
 
-#: How long it rests when the system has no descriptor for a connection, in seconds.
+#: How long it rests when the system has no descriptor or thread for a connection, in seconds.
 _REST_S = 0.1
 
 PLAIN = "text/plain; charset=utf-8"
@@ -218,12 +218,15 @@ class StatusPort:
             if len(self._open) >= MOST_CONNECTIONS:
                 self._cut(next(iter(self._open)))
             self._open[connection] = monotonic() + CONNECTION_S
-        threading.Thread(
-            target=self._answer,
-            args=(connection,),
-            name=f"{self._name}-{next(self._numbers)}",
-            daemon=True,
-        ).start()
+        name = f"{self._name}-{next(self._numbers)}"
+        try:
+            threading.Thread(
+                target=self._answer, args=(connection,), name=name, daemon=True
+            ).start()
+        except RuntimeError as error:  # The system has no thread to give now.
+            logger.warning("a connection cannot be answered: %s", error)
+            self._free(connection)
+            self._stopping.wait(_REST_S)
 
     def _cut(self, connection: socket.socket) -> None:
         """End a connection; its thread then frees it. Under the lock, so that it is not closed."""
@@ -239,10 +242,13 @@ class StatusPort:
         except OSError:
             pass  # Whoever asked has gone, or took too long.
         finally:
-            with self._lock:
-                self._open.pop(connection, None)
-                _shut_down(connection)
-                connection.close()
+            self._free(connection)
+
+    def _free(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.pop(connection, None)
+            _shut_down(connection)
+            connection.close()
 
 
 class _Exchange(BaseHTTPRequestHandler):

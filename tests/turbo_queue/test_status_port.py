@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -130,6 +131,19 @@ def test_a_connection_that_trickles_is_cut(serve, monkeypatch: pytest.MonkeyPatc
 
         connection.sendall(b"GET /live HTTP/1.1\r\n")
         eventually(is_cut, 5.0)
+    assert get(port, LIVE) == (200, "ok\n")
+
+
+def test_it_goes_on_after_the_system_had_no_thread_to_give(serve, caplog) -> None:
+    port = serve(live=probe(list))
+    usual = threading.stack_size(2**47)  # No thread can have so much.
+    try:
+        with connected(port) as connection:
+            assert connection.recv(1) == b""
+    finally:
+        threading.stack_size(usual)
+
+    assert "a connection cannot be answered: can't start new thread" in caplog.text
     assert get(port, LIVE) == (200, "ok\n")
 
 
