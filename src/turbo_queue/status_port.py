@@ -262,7 +262,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a page."""
-        page = self._pages.get(self.path.partition("?")[0])
+        path = self.path.partition("?")[0]
+        page = self._pages.get(path)
         if page is None:
             self._send(plain(HTTPStatus.NOT_FOUND, f"there are {', '.join(self._pages)}"))
             return
@@ -270,7 +271,7 @@ class _Exchange(BaseHTTPRequestHandler):
             answer = page()
         except Exception:
             # A figure that cannot be had must not end the thread without an answer.
-            logger.exception("the page %s failed", self.path, extra={"event": "status.error"})
+            logger.exception("the page %s failed", path, extra={"event": "status.error"})
             answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page failed; see the log")
         self._send(answer)
 
