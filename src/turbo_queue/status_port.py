@@ -36,6 +36,10 @@ CONNECTION_S = 10.0
 #: hold theirs open cannot keep out a probe.
 MOST_CONNECTIONS = 16
 
+#: How many are answered at once at most, with those that were cut while their page was made; more
+#: are turned away, or whoever asks faster than pages are made would fill the memory with threads.
+MOST_ANSWERS = 64
+
 #: How long it rests when the system has no descriptor or thread for a connection, in seconds.
 _REST_S = 0.1
 
@@ -130,6 +134,7 @@ class StatusPort:
         self._lock = threading.Lock()
         #: The connections, oldest first, and when each is overdue.
         self._open: dict[socket.socket, float] = {}
+        self._answering = 0
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -215,9 +220,13 @@ class StatusPort:
             self._stopping.wait(_REST_S)
             return
         with self._lock:
+            if self._answering >= MOST_ANSWERS:
+                connection.close()
+                return
             if len(self._open) >= MOST_CONNECTIONS:
                 self._cut(next(iter(self._open)))
             self._open[connection] = monotonic() + CONNECTION_S
+            self._answering += 1
         name = f"{self._name}-{next(self._numbers)}"
         try:
             threading.Thread(
@@ -246,6 +255,7 @@ class StatusPort:
 
     def _free(self, connection: socket.socket) -> None:
         with self._lock:
+            self._answering -= 1
             self._open.pop(connection, None)
             _shut_down(connection)
             connection.close()

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.waiting import eventually
 from turbo_queue import SettingsError
-from turbo_queue.status_port import LIVE, READY, Page, StatusPort, plain, probe
+from turbo_queue.status_port import LIVE, MOST_ANSWERS, READY, Page, StatusPort, plain, probe
 
 
 @pytest.fixture
@@ -112,6 +112,25 @@ def test_a_hundred_connections_that_say_nothing_keep_no_probe_out(serve) -> None
         began = monotonic()
         assert get(port, LIVE) == (200, "ok\n")
         assert monotonic() - began < 1
+
+
+def test_pages_that_take_long_do_not_pile_up(serve) -> None:
+    gate = threading.Event()
+    port = serve(live=probe(list), slow=probe(lambda: [] if gate.wait(10) else ["late"]))
+
+    with ExitStack() as stack:
+        stack.callback(gate.set)
+        for _ in range(200):
+            stack.enter_context(connected(port)).sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        eventually(lambda: answering() >= MOST_ANSWERS)
+        assert answer(port, b"") == b""
+        assert answering() == MOST_ANSWERS
+    eventually(lambda: answering() == 0)
+    assert get(port, LIVE) == (200, "ok\n")
+
+
+def answering() -> int:
+    return sum(one.name.startswith("turbo-queue-status-") for one in threading.enumerate())
 
 
 def test_a_connection_that_trickles_is_cut(serve, monkeypatch: pytest.MonkeyPatch) -> None:
