@@ -39,6 +39,7 @@ def test_queues_are_served_until_a_signal(tmp_path: Path, processes: Processes) 
     url = re.search(r"http://[\d.:]+", process.output)[0]  # type: ignore[index]
 
     assert metric(url, "turbo_queue_events", state="ready") == 10
+    assert get(url, "live") == get(url, "ready") == (200, "ok\n")
     with queue.consumer() as consumer:
         batch = consumer.take()
         assert metric(url, "turbo_queue_events", state="chosen") == 10
