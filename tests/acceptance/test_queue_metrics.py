@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -29,6 +30,17 @@ def test_queues_are_printed_as_metrics(tmp_path: Path) -> None:
         assert value(seen, "turbo_queue_events_in_total", queue=queue) == events
         assert value(seen, "turbo_queue_up", queue=queue) == 1
         assert value(seen, "turbo_queue_oldest_batch_age_seconds", queue=queue, state="ready") >= 0
+
+
+def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
+    name = 'a "b"\\\n' + os.fsdecode(b"\xff")
+    filled(tmp_path / name, range(10))
+
+    done = queue_command("metrics", tmp_path / name)
+
+    assert (done.code, done.err) == (0, "")
+    (up,) = [one for one in samples(done.out) if one.name == "turbo_queue_up"]
+    assert up.labels == {"queue": f"{tmp_path}/" + 'a "b"\\\n\\udcff'}
 
 
 def test_queues_are_served_until_a_signal(tmp_path: Path, processes: Processes) -> None:
