@@ -23,7 +23,7 @@ _LAST_ANSWER_S = 1.0
 def metrics(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="The queues' folders.", show_default=False),
+        typer.Argument(metavar="PATH", help="The queues' folders.", show_default=False),
     ],
     *,
     metrics_port: options.MetricsPort = None,
