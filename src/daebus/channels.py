@@ -26,6 +26,9 @@ MAX_NAME_LENGTH = 200
 #: Every presence key, as a pattern for SCAN.
 ALL_PRESENCE_KEYS = "daebus:{*}:replica:*"
 
+#: Every inbox, as a pattern for SCAN.
+ALL_INBOX_KEYS = "daebus:{*}:inbox"
+
 
 @lru_cache(maxsize=4096)
 def is_reply_channel(name: str) -> bool:
@@ -36,6 +39,11 @@ def is_reply_channel(name: str) -> bool:
 def is_pattern(channel: str) -> bool:
     """Whether it is a glob-style pattern, such as `events.*`."""
     return any(char in channel for char in "*?[")
+
+
+def is_internal(channel: str) -> bool:
+    """Whether it carries what services and callers say to each other, and is nobody else's."""
+    return channel.startswith((REPLY_PREFIX, "daebus:"))
 
 
 def check_name(kind: str, name: str) -> str:

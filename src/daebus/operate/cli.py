@@ -11,6 +11,7 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
+    contracting,
     demo,
     listening,
     listing,
@@ -18,7 +19,10 @@ from daebus.operate import (
     probing,
     running,
     serving,
+    top,
 )
+from daebus.operate.dashboard.command import dashboard
+from daebus.operate.gateway.command import gateway
 
 cli = typer.Typer(
     name="daebus",
@@ -37,9 +41,13 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top.top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.command()(dashboard)
+cli.add_typer(contracting.contract, name="contract")
+cli.command()(gateway)
 cli.command()(probing.probe)
 cli.command()(serving.server)
 cli.command()(demo.demo)
