@@ -37,10 +37,10 @@ CONNECTION_S = 10.0
 MOST_CONNECTIONS = 16
 
 #: How many are answered at once at most, with those that were cut while their page was made; more
-#: are turned away, or whoever asks faster than pages are made would fill the memory with threads.
+#: wait to be taken, or whoever asks faster than pages are made would fill the memory with threads.
 MOST_ANSWERS = 64
 
-#: How long it rests when the system has no descriptor or thread for a connection, in seconds.
+#: How long it rests when there is no descriptor or thread for a connection, in seconds.
 _REST_S = 0.1
 
 PLAIN = "text/plain; charset=utf-8"
@@ -211,6 +211,9 @@ class StatusPort:
         return None
 
     def _accept(self, listener: socket.socket) -> None:
+        if self._answering >= MOST_ANSWERS:
+            self._stopping.wait(_REST_S)
+            return
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
@@ -220,9 +223,6 @@ class StatusPort:
             self._stopping.wait(_REST_S)
             return
         with self._lock:
-            if self._answering >= MOST_ANSWERS:
-                connection.close()
-                return
             if len(self._open) >= MOST_CONNECTIONS:
                 self._cut(next(iter(self._open)))
             self._open[connection] = monotonic() + CONNECTION_S
