@@ -148,6 +148,8 @@ class Lifecycle:
 
     def stop_soon(self) -> None:
         """Stop in a thread of its own, for who must not wait for it."""
+        if self.stopping.is_set():
+            return  # Whoever asked first stops it; a stranger may ask thousands of times.
         self.stopping.set()
         threading.Thread(target=self._stop_by_itself, name="daebus-stop", daemon=True).start()
 
