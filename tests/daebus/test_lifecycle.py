@@ -49,6 +49,19 @@ def test_a_start_hook_that_raises_ends_the_start_and_leaves_nothing(
     assert not app.is_running()
 
 
+def test_a_service_without_a_grace_time_stops_without_an_error(
+    url: str, service_name: str
+) -> None:
+    app = Daebus("app", grace=0)
+    app.action("echo")(lambda: app.request.payload)
+    app.start(service_name)
+
+    app.stop()
+
+    with DaebusCaller(service_name, url) as caller, pytest.raises(ServiceUnavailable):
+        caller.call("echo")
+
+
 def test_every_stop_hook_runs_and_their_errors_leave_together(url: str, service_name: str) -> None:
     app, ran = Daebus("app"), []
 
