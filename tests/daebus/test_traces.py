@@ -469,3 +469,19 @@ def test_a_switch_that_says_neither_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(SettingsError, match="traces is 'maybe'; it must be 1 or 0"):
         Daebus("app")
+
+
+def test_a_switch_that_is_no_truth_value_is_refused() -> None:
+    with pytest.raises(SettingsError, match="traces is 1; it must be True or False"):
+        Daebus("app", traces=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("package", ["daebus", "turbo_queue"])
+def test_a_propagator_that_there_is_not_is_told(processes: Processes, package: str) -> None:
+    program = f"from {package}.tracing import is_wanted\nis_wanted(True)"
+
+    process = processes.python(program, env={"OTEL_PROPAGATORS": "nonsense"})
+
+    assert process.wait() == 1
+    assert "SettingsError: traces cannot be made as OTEL_PROPAGATORS says" in process.output
+    assert "nonsense" in process.output
