@@ -70,6 +70,27 @@ def test_a_service_whose_server_hangs_is_not_ready_until_it_is_back(
     eventually(lambda: app.health().is_ready, 20)
 
 
+def test_a_service_whose_server_was_away_for_long_is_alive_when_it_is_back(
+    own_server: EmbeddedServer, service_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.heartbeat.REFRESH_S", 0.5)
+    monkeypatch.setattr("daebus.service.health.DEAF_FOR_GOOD_S", 2.0)
+    app = Daebus(service_name, url=own_server.url)
+    app.start()
+    try:
+        own_server.kill()
+        assert not threading.Event().wait(2.5)
+        looks = [app.health()]
+        own_server.start()
+
+        eventually(lambda: looks.append(app.health()) or looks[-1].is_ready)
+
+        assert looks[0].troubles[0].startswith("it is not connected")
+        assert all(look.is_live for look in looks)
+    finally:
+        app.stop()
+
+
 def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: Start) -> None:
     app = Daebus("app", max_workers=2, max_stall=0.5)
 

@@ -86,7 +86,9 @@ class Health:
         if not waiting or handled != self._handled:
             self._moved_at = now
         self._handled = handled
-        if self._link.is_up and not self._is_stopping():
+        if not self._link.is_up:
+            self._heard_at = now  # Who is connected and hears nothing is deaf.
+        elif not self._is_stopping():
             self._link.send(Asked(self._hear, "PUBSUB", "NUMSUB", *self._channels))
 
     def look(self) -> Vitals:
