@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from daebus import Daebus, DaebusCaller
 from daebus.bus.commands import confirmed
 from daebus.bus.embedded import EmbeddedServer
+from daebus.channels import inbox_key
 from daebus.deadline import Deadline
 from fixtures.proxy import Proxy
 from fixtures.services import Gate
@@ -106,6 +108,43 @@ def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: St
         assert "1 messages wait, and none was finished" in app.health().troubles[0]
         gate.open()
         assert all(call.result(10) for call in calls)
+        eventually(lambda: app.health().is_ready)
+
+
+def test_an_inbox_is_read_as_soon_as_there_is_room_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.inbox.LATE_READ_S", 0.5)
+    app = Daebus("app", delivery="stream", max_workers=1, prefetch=1)
+
+    with Gate() as gate:
+        app.action("wait")(gate.pass_through)
+        gate.close()
+        call = start(app).submit("wait")
+        eventually(gate.is_waited_for)
+        assert not threading.Event().wait(1.0)
+        assert app.health().is_ready
+
+        gate.open()
+
+        assert call.result(10)
+        eventually(lambda: app._lifecycle._parts._inbox._asked_at_s is not None)
+        assert app.health().troubles == []
+
+
+def test_a_service_that_cannot_read_its_inbox_is_not_ready(
+    url: str, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.inbox.LATE_READ_S", 0.5)
+    app = Daebus("app", delivery="stream", lease=0.3)
+    key = inbox_key(start(app).service)
+
+    with redis.Redis.from_url(url) as client:
+        client.set(key, "no stream")
+        eventually(lambda: app.health().troubles == ["its inbox is not read"])
+
+        assert app.health().is_live
+        client.delete(key)
         eventually(lambda: app.health().is_ready)
 
 
