@@ -292,6 +292,24 @@ def test_headers_that_are_nonsense_begin_a_new_trace(
     assert "forged" not in caplog.text
 
 
+def test_headers_that_are_too_long_for_a_trace_stay_where_they_are(
+    start: Start, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+
+    @app.action("outer")
+    def outer() -> dict[str, str]:
+        with DaebusCaller(app.stats().service) as inner:
+            return dict(inner.call("headers"))
+
+    caller = start(app)
+    long = {"tracestate": "a=1," * 5000, "baggage": "b=2," * 5000, "traceparent": "c" * 20_000}
+
+    assert caller.call("headers", headers=long) == long
+    assert len(caller.call("outer", headers={**long, "traceparent": PARENT})) == 1
+    assert "b=2,b=2" not in caplog.text
+
+
 def test_a_service_that_does_not_trace_passes_the_trace_on(start: Start, service_name: str) -> None:
     app = make_app(traces=False)
 
@@ -307,6 +325,9 @@ def test_a_service_that_does_not_trace_passes_the_trace_on(start: Start, service
     mine = {"traceparent": PARENT.replace("0af", "0bf"), "user": "eve"}
     assert caller.call("outer", {"headers": mine}, headers=theirs) == {"baggage": "a=1", **mine}
     assert caller.call("outer") == {}
+    assert caller.call("outer", headers={"traceparent": PARENT, "baggage": "a" * 20_000}) == {
+        "traceparent": PARENT
+    }
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
