@@ -102,9 +102,7 @@ def test_one_replica_is_drained_by_its_id(
         other.stop()
 
 
-def test_a_drain_that_is_asked_for_again_and_again_starts_one_stop(
-    url: str, start: Start
-) -> None:
+def test_a_drain_that_is_asked_for_again_and_again_starts_one_stop(url: str, start: Start) -> None:
     app = Daebus("app")
 
     with Gate() as gate, redis.Redis.from_url(url) as client:

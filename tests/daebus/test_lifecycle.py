@@ -49,9 +49,7 @@ def test_a_start_hook_that_raises_ends_the_start_and_leaves_nothing(
     assert not app.is_running()
 
 
-def test_a_service_without_a_grace_time_stops_without_an_error(
-    url: str, service_name: str
-) -> None:
+def test_a_service_without_a_grace_time_stops_without_an_error(url: str, service_name: str) -> None:
     app = Daebus("app", grace=0)
     app.action("echo")(lambda: app.request.payload)
     app.start(service_name)
