@@ -38,6 +38,11 @@ def is_pattern(channel: str) -> bool:
     return any(char in channel for char in "*?[")
 
 
+def is_internal(channel: str) -> bool:
+    """Whether it carries what services and callers say to each other, and is nobody else's."""
+    return channel.startswith((REPLY_PREFIX, "daebus:"))
+
+
 def check_name(kind: str, name: str) -> str:
     """Return `name`, or raise when it cannot be the name of a service, channel or action.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import selectors
 import socket
@@ -142,10 +143,9 @@ class StatusPort:
         try:
             self._listener = _listen(self._host, self._port)
         except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
             raise SettingsError(
-                f"the metrics port {self._port} at {self._host!r} cannot be opened: {why}. Choose "
-                f"another metrics_port, or 0 for any that is free"
+                f"the metrics port {self._port} at {self._host!r} cannot be opened: "
+                f"{_why(error)}. Choose another metrics_port, or 0 for any that is free"
             ) from error
         self._listener.settimeout(0)
         self._alarm = Alarm()
@@ -303,6 +303,12 @@ def _listen(host: str, port: int) -> socket.socket:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     return socket.create_server(address[:2], family=family)
+
+
+def _why(error: OSError | OverflowError) -> str:
+    """What the system says, without the address, which Python repeats."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
 
 
 def _shut_down(connection: socket.socket) -> None:

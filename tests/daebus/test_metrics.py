@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, Counter
 
 from daebus import Broadcast, Daebus, DaebusCaller, RemoteError, SettingsError, response
 from daebus.bus.embedded import EmbeddedServer
+from daebus.bus.presence import Figures, find_replicas
 from fixtures.processes import Processes
 from fixtures.services import Gate
 from fixtures.services import start as start_service
@@ -176,6 +177,26 @@ def test_the_programs_own_metrics_are_there_too(start: Start, port) -> None:
         assert metric(port(), "process_cpu_seconds_total") > 0
     finally:
         REGISTRY.unregister(orders)
+
+
+def test_the_presence_key_tells_the_same(
+    start: Start, port, service_name: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.heartbeat.REFRESH_S", 0.1)
+    app = Daebus("app", metrics_port=0)
+    app.action("echo")(lambda: app.request.payload)
+    caller = start(app)
+    for number in range(20):
+        caller.call("echo", number)
+
+    def told() -> Figures:
+        return find_replicas(url, service_name)[0].figures.get("echo", Figures())
+
+    eventually(lambda: told().handled == 20)
+    seen = scraped(port())
+    duration = "daebus_request_duration_seconds"
+    assert value(seen, f"{duration}_count", handler="echo") == sum(told().latency) == 20
+    assert value(seen, f"{duration}_sum", handler="echo") == pytest.approx(told().total_s)
 
 
 # --- live and ready ---

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -94,12 +95,27 @@ def test_the_metrics_are_what_its_outcome_is(run, queue: Queue) -> None:
     assert value(seen, "process_resident_memory_bytes") > 0
 
 
-def test_it_is_ready_while_it_works_though_there_is_nothing_to_do(run, queue: Queue) -> None:
-    pipeline = run(QueueSource(queue))
-
+@pytest.mark.parametrize("state", ["idle", "full"])
+def test_it_stays_ready_while_there_is_nothing_to_do_and_while_its_queue_is_full(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr("turbo_queue.pipeline.condition.SILENT_S", 1.5)
+    gate = tmp_path / "gate"
+    if state == "idle":
+        pipeline = run(pipelines.IdleSource())
+    else:
+        more = {"batch_events": 10, "max_ready_files": 1, "grace": 1.0}
+        pipeline = run(pipelines.EndlessSource(), work=pipelines.Blocked(gate), **more)
+        eventually(lambda: pipeline.metric("events_read_total") > 10)
     eventually(lambda: pipeline.get("ready") == (200, "ok\n"))
+    end = monotonic() + 2.5
+
+    seen = set()
+    eventually(lambda: seen.add(pipeline.get("ready")) or monotonic() > end)
+    assert seen == {(200, "ok\n")}
     assert pipeline.get("live") == (200, "ok\n")
     assert pipeline.metric("ready") == 1
+    gate.touch()
 
 
 def test_a_sink_that_takes_nothing_makes_it_unready_and_not_dead(
@@ -156,6 +172,20 @@ def test_it_is_not_ready_before_the_sink_is_open_nor_while_it_stops(
     eventually(lambda: pipeline.get("ready") == (503, "stopping\n"))
     gate.touch()
     assert pipeline.wait().counts.handled == 1
+
+
+def test_a_supervisor_that_is_stuck_is_not_live(
+    run, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = run(QueueSource(queue))
+    eventually(lambda: pipeline.get("ready")[0] == 200)
+    assert pipeline.get("live")[0] == 200
+    # It looks after its processes twice a second, so that now it always seems to be late.
+    monkeypatch.setattr("turbo_queue.pipeline.condition.STUCK_S", 0.0)
+
+    stuck = "the supervisor has been stuck for"
+    assert all(stuck in pipeline.get(page)[1] for page in ("live", "ready"))
+    assert pipeline.get("live")[0] == 503
 
 
 def test_a_port_in_use_keeps_it_from_starting(tmp_path: Path) -> None:

@@ -195,17 +195,20 @@ def test_a_child_of_fork_does_not_hold_the_port() -> None:
     port.start()
     number = int(port.url.rpartition(":")[2])
     heard, ring = os.pipe()
+    begun, begin = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(ring)
+        os.write(begin, b"x")
         os.read(heard, 1)  # Until the parent is done.
         os._exit(0)
     try:
+        os.read(begun, 1)
         port.join(5.0)
         again = StatusPort({}, port=number)
         again.start()
         again.join(5.0)
     finally:
-        os.close(ring)
-        os.close(heard)
+        for descriptor in (ring, heard, begun, begin):
+            os.close(descriptor)
         os.waitpid(child, 0)

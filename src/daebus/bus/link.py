@@ -195,6 +195,20 @@ class Link:
             if isinstance(reply, hiredis.ReplyError):
                 raise ServerUnavailable(self.address, f"it refused to subscribe: {reply}")
 
+    def unsubscribe(self, channels: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
+        """End some subscriptions, without waiting for it: what is on its way still comes.
+
+        Raises:
+            ServerUnavailable: too much waits to be sent already.
+        """
+        for kind, kept, names in (
+            (b"UNSUBSCRIBE", self._channels, channels),
+            (b"PUNSUBSCRIBE", self._patterns, patterns),
+        ):
+            if gone := kept.intersection(name.encode() for name in names):
+                kept.difference_update(gone)
+                self.send(commands.confirmed(kind, list(gone)))
+
     def unsubscribe_all(self, deadline: Deadline, *, but: Iterable[str] = ()) -> None:
         """Unsubscribe, and wait until everything that was sent before has been handed on.
 

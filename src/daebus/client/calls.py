@@ -227,15 +227,14 @@ class FutureCall(Call):
             pass  # It was cancelled, or has its result.
 
 
-class StreamCall(Call):
-    """A call that yields every reply."""
+class ResponsesCall(Call):
+    """A call of which every reply is wanted, in order, each once."""
 
-    __slots__ = ("_expected", "_replies")
+    __slots__ = ("_expected",)
     is_stream = True
 
     def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
         super().__init__(way, action, request_id, post)
-        self._replies: SimpleQueue[IncomingReply | DaebusError] = SimpleQueue()
         self._expected = 0
 
     def take(self, reply: IncomingReply) -> bool:
@@ -244,15 +243,28 @@ class StreamCall(Call):
             if reply.seq < self._expected:
                 return False  # Sent again after a lost connection, and here already.
             if reply.seq > self._expected:
-                self._replies.put(ConnectionLost("the server", "a part of a stream is missing"))
+                self._put(ConnectionLost("the server", "a part of a stream is missing"))
                 return True
             self._expected += 1
-        self._replies.put(reply)
+        self._put(reply)
         return reply.final
 
     def give_up(self, error: DaebusError) -> None:
         """See `Call`."""
-        self._replies.put(error)
+        self._put(error)
+
+    def _put(self, item: IncomingReply | DaebusError) -> None:
+        raise NotImplementedError
+
+
+class StreamCall(ResponsesCall):
+    """A call that yields every reply to a thread that waits for them."""
+
+    __slots__ = ("_replies",)
+
+    def __init__(self, way: Way, action: str, request_id: str, post: Post) -> None:
+        super().__init__(way, action, request_id, post)
+        self._replies: SimpleQueue[IncomingReply | DaebusError] = SimpleQueue()
 
     def next(self, timeout_s: float) -> IncomingReply:
         """Wait for the next reply.
@@ -268,6 +280,9 @@ class StreamCall(Call):
         if isinstance(reply, DaebusError):
             raise reply
         return reply
+
+    def _put(self, item: IncomingReply | DaebusError) -> None:
+        self._replies.put(item)
 
 
 class MessageCall(Call):

@@ -19,6 +19,7 @@ from daebus.operate import (
     running,
     serving,
 )
+from daebus.operate.gateway.command import gateway
 
 cli = typer.Typer(
     name="daebus",
@@ -41,6 +42,7 @@ for command in (
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(probing.probe)
+cli.command()(gateway)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 

@@ -65,7 +65,9 @@ class ProbeFile:
         if self._path is None:
             return
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
+        # A new file: in a folder like /tmp another user may have made one of this name.
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         try:
             os.fchmod(descriptor, _MODE)
             os.write(descriptor, _text(self._look()).encode())

@@ -1,0 +1,1 @@
+"""The HTTP door: chosen actions and channels for programs that speak HTTP."""
