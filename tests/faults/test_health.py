@@ -169,6 +169,28 @@ def test_a_service_whose_event_loop_is_blocked_is_neither_ready_nor_alive(start:
         assert all(call.result(10) for call in calls)
 
 
+def test_handlers_that_are_stuck_are_not_hidden_by_others_that_get_on(start: Start) -> None:
+    app = Daebus("app", max_stall=0.5)
+
+    with Gate() as gate:
+
+        @app.action("block")
+        async def block() -> bool:
+            return gate.pass_through()
+
+        gate.close()
+        caller = start(app)
+        calls = [caller.submit("block")]
+        eventually(gate.is_waited_for)
+        calls.append(caller.submit("block"))
+
+        eventually(lambda: caller.call("daebus.ping") and not app.health().is_live)
+
+        gate.open()
+        assert all(call.result(10) for call in calls)
+        eventually(lambda: app.health().is_ready)
+
+
 def test_a_slow_handler_is_no_trouble_before_messages_have_waited_for_long(start: Start) -> None:
     app = Daebus("app", max_workers=1, max_stall=3.0)
 
