@@ -63,6 +63,8 @@ class Lifecycle:
         self._pid = os.getpid()
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
+        #: Set once the start is over, however it went.
+        self._start_is_over = threading.Event()
         self._stop_lock = threading.Lock()
         self._is_stopped = False
         self._has_called_start_hooks = False
@@ -99,6 +101,12 @@ class Lifecycle:
             SettingsError: nothing can be kept on disk, though the settings demand it.
             Exception: what an `on_start` function raised.
         """
+        try:
+            self._start()
+        finally:
+            self._start_is_over.set()
+
+    def _start(self) -> None:
         service = self._service
         # First what tells that it is not ready yet.
         self._parts.status.start()
@@ -154,6 +162,7 @@ class Lifecycle:
         threading.Thread(target=self._stop_by_itself, name="daebus-stop", daemon=True).start()
 
     def _stop_by_itself(self) -> None:
+        self._start_is_over.wait()  # Parts that are being started cannot be stopped.
         try:
             self.stop()
         except Exception:
