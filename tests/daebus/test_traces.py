@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import CancelledError
 from time import monotonic
 
 import pytest
+import redis
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
 
@@ -308,6 +310,18 @@ def test_headers_that_are_too_long_for_a_trace_stay_where_they_are(
     assert caller.call("headers", headers=long) == long
     assert len(caller.call("outer", headers={**long, "traceparent": PARENT})) == 1
     assert "b=2,b=2" not in caplog.text
+
+
+def test_a_name_without_end_does_not_fill_the_memory_of_spans(
+    start: Start, spans: Spans, url: str, service_name: str
+) -> None:
+    start(make_app())
+    sent = {"action": "add", "payload": {"a": 1}, "service": "x" * 100_000}
+
+    with redis.Redis.from_url(url) as client:
+        client.publish(service_name, json.dumps(sent))
+
+    assert spans.one("CONSUMER").attributes["daebus.caller"] == "x" * 200
 
 
 def test_a_service_that_does_not_trace_passes_the_trace_on(start: Start, service_name: str) -> None:
