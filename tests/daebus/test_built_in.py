@@ -75,7 +75,10 @@ def test_what_took_long_is_counted_as_long(start: Start) -> None:
     assert sum(figures.latency) == 1
 
 
-def test_a_drained_service_finishes_what_it_has_and_ends(app: Daebus, start: Start) -> None:
+def test_a_drained_service_finishes_what_it_has_and_ends(
+    app: Daebus, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "daebus")
     caller = start(app)
     under_way = [caller.submit("add", {"a": number}) for number in range(50)]
 
@@ -84,6 +87,7 @@ def test_a_drained_service_finishes_what_it_has_and_ends(app: Daebus, start: Sta
     assert answer == {"draining": "*"}
     assert [future.result(10) for future in under_way] == list(range(50))
     eventually(lambda: not app.is_running())
+    eventually(lambda: "is to stop: asked by daebus.drain" in caplog.text)
 
 
 def test_one_replica_is_drained_by_its_id(

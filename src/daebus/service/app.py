@@ -243,7 +243,7 @@ class Daebus(Registrar):
         if lifecycle is None:
             return
         if lifecycle.owns_current_thread():
-            lifecycle.stop_soon()
+            lifecycle.stop_soon("its own code")
         else:
             lifecycle.stop()
 

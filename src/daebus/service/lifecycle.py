@@ -78,7 +78,7 @@ class Lifecycle:
             stopping=stopping,
             enter=self._enter,
             on_gap=self._on_gap,
-            drain=self.stop_soon,
+            drain=lambda: self.stop_soon("daebus.drain"),
         )
         #: What it is and has done.
         self.describe = self._parts.describe
@@ -154,11 +154,18 @@ class Lifecycle:
             extra={"event": "service.ready"},
         )
 
-    def stop_soon(self) -> None:
-        """Stop in a thread of its own, for who must not wait for it."""
+    def stop_soon(self, who: str) -> None:
+        """Stop in a thread of its own, for who must not wait for it.
+
+        Args:
+            who: asks for it, for the log.
+        """
         if self.stopping.is_set():
             return  # Whoever asked first stops it; a stranger may ask thousands of times.
         self.stopping.set()
+        log.info(
+            "service %r is to stop: asked by %s", self._service, who, extra={"event": "stop.asked"}
+        )
         threading.Thread(target=self._stop_by_itself, name="daebus-stop", daemon=True).start()
 
     def _stop_by_itself(self) -> None:
