@@ -98,6 +98,11 @@ def text(name: str, given: str | None) -> str | None:
     return given if given is not None else os.environ.get(f"DAEBUS_{name.upper()}") or None
 
 
+def folders() -> list[Path]:
+    """The folders that the environment's `DAEBUS_FOLDERS` names, as `PATH` does its own."""
+    return [Path(each) for each in (text("folders", None) or "").split(os.pathsep) if each]
+
+
 def choice(name: str, given: str | None, *choices: str) -> str:
     """One of several words: `given`, else the environment's `DAEBUS_<NAME>`, else the first.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fixtures.commands import daebus, daebus_each, daebus_on_a_terminal
 
-COMMANDS = ["run", "call", "send", "publish", "listen", "ps", "dead", "server", "demo"]
+COMMANDS = ["run", "call", "send", "publish", "listen", "ps", "dead", "contract", "server", "demo"]
 
 
 def test_the_version_is_the_distributions() -> None:

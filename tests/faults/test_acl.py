@@ -14,6 +14,8 @@ from daebus import Broadcast, Daebus, DaebusCaller, ServerUnavailable, broadcast
 from daebus.bus.dead_letters import DeadStream
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.mode import read_mode
+from daebus.bus.overview import Inbox as Stored
+from daebus.bus.overview import Overview
 from daebus.bus.presence import find_replicas
 from daebus.deadline import Deadline
 from fixtures.inboxes import Inbox
@@ -105,6 +107,10 @@ def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: Embed
         assert read_mode(inbox.link, Deadline.after(5), "ledger") is not None
         eventually(lambda: inbox.dead)
         eventually(lambda: inbox.waiting == 0)
+        overview = Overview(users["watcher"])
+        assert overview.look().inboxes == {"ledger": Stored(waiting=0, dead=1)}
+        assert [beat.replica.service for beat in overview.look().beats] == ["ledger"]
+        overview.close()
         dead = DeadStream(users["operator"], "ledger")
         [letter] = dead.entries()
         assert dead.retry(letter.entry)

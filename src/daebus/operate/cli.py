@@ -11,6 +11,7 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
+    contracting,
     demo,
     listening,
     listing,
@@ -18,6 +19,7 @@ from daebus.operate import (
     probing,
     running,
     serving,
+    top,
 )
 from daebus.operate.gateway.command import gateway
 
@@ -38,9 +40,11 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top.top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
+cli.add_typer(contracting.contract, name="contract")
 cli.command()(probing.probe)
 cli.command()(gateway)
 cli.command()(serving.server)

@@ -12,16 +12,19 @@ from daebus.bus.connection import check_url
 from daebus.bus.presence import Replica
 from daebus.bus.shared import resolve_url
 from daebus.channels import check_service_name
+from daebus.contracts import Contract
 from daebus.errors import SettingsError
 from daebus.logs import get_logger, show_logs
 from daebus.service.blueprint import Blueprint
 from daebus.service.configuration import ServiceSettings
 from daebus.service.context import current_request, current_response
+from daebus.service.contract import contract_of
 from daebus.service.health import Vitals
 from daebus.service.lifecycle import Lifecycle
 from daebus.service.registry import Registrar
 from daebus.service.request import Request
 from daebus.service.response import Response
+from daebus.service.routes import Routes
 from daebus.service.signals import stop_on_signals
 from daebus.service.systemd import telling_systemd
 from turbo_queue.systemd import Notifier
@@ -260,6 +263,24 @@ class Daebus(Registrar):
         if self._lifecycle is None:
             raise SettingsError(f"the app {self.name!r} is not running, so there are no figures")
         return self._lifecycle.describe()
+
+    def contract(self, service: str | None = None) -> Contract:
+        """What the service offers: its actions and channels, with their types. Needs no server.
+
+        Args:
+            service: the service's name; the app's name if None.
+
+        Raises:
+            SettingsError: the service's name cannot be one.
+            RegistrationError: a handler cannot be served.
+
+        Example:
+            >>> [action.name for action in app.contract().actions]
+            ['add']
+        """
+        Routes(self.registry)  # A handler that cannot be served is no part of a contract.
+        name = check_service_name(service or self.name)
+        return contract_of(name, self._settings.delivery, self.registry)
 
     def health(self) -> Vitals:
         """How the service is: whether it takes messages and gets on with them, and if not, why.

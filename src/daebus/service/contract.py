@@ -1,7 +1,6 @@
 """What a service offers, as data: made from its handlers' type hints and docstrings. Pure.
 
-A schema says what the service accepts: parameters are taken from a payload as `parameters` does,
-and msgspec, which checks the payloads, describes the types.
+A schema says what the service accepts: parameters are taken from a payload as `parameters` does.
 """
 
 from __future__ import annotations
@@ -10,21 +9,11 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
-import msgspec
-
 from daebus.contracts import ActionContract, ChannelContract, Contract, Schema
 from daebus.messages import WIRE_VERSION
 from daebus.service.parameters import parameters_of
 from daebus.service.registry import Action, Function, Listener, Registry
-
-#: Where AsyncAPI and OpenAPI have the types that have a name.
-REFERENCE = "#/components/schemas/{name}"
-
-#: What msgspec raises for a type that it cannot describe.
-_INDESCRIBABLE = (TypeError, ValueError, NameError, AttributeError, KeyError, RecursionError)
-
-#: Stands for a class that msgspec cannot describe; it refuses an empty schema there.
-_ANYTHING: Schema = {"$comment": "daebus: any value"}
+from daebus.service.schemas import Schemas, default
 
 
 def contract_of(service: str, delivery: str, registry: Registry) -> Contract:
@@ -46,7 +35,7 @@ def contract_of(service: str, delivery: str, registry: Registry) -> Contract:
         >>> contract_of("calculator", "pubsub", app.registry).actions[0].result
         {'type': 'integer'}
     """
-    types = _Types()
+    types = Schemas()
     by_channel: dict[str, list[Listener]] = {}
     for listener in registry.listeners:
         by_channel.setdefault(listener.channel, []).append(listener)
@@ -60,56 +49,7 @@ def contract_of(service: str, delivery: str, registry: Registry) -> Contract:
     )
 
 
-class _Types:
-    """Describes types; those that have a name stand once in `named`."""
-
-    def __init__(self) -> None:
-        self.named: dict[str, Schema] = {}
-
-    def schema_of(self, kind: Any) -> Schema:
-        """The schema of a type; an empty one if msgspec cannot describe it."""
-        try:
-            (schema,), named = msgspec.json.schema_components(
-                (kind,), schema_hook=lambda _: _ANYTHING, ref_template=REFERENCE
-            )
-        except _INDESCRIBABLE:
-            return {}
-        suffix, number = "", 1
-        while not self._has_room(found := _renamed(named, suffix)):
-            number += 1
-            suffix = f"_{number}"
-        self.named.update(found)
-        described: Schema = _with_suffix(schema, suffix)
-        return described
-
-    def _has_room(self, named: dict[str, Schema]) -> bool:
-        """Whether each name is free, or stands for the same type already."""
-        return all(self.named.get(name, schema) == schema for name, schema in named.items())
-
-
-def _renamed(named: dict[str, Schema], suffix: str) -> dict[str, Schema]:
-    return {f"{name}{suffix}": _with_suffix(schema, suffix) for name, schema in named.items()}
-
-
-def _with_suffix(value: Any, suffix: str) -> Any:
-    """A part of a schema, in which each reference is to the name with the suffix."""
-    if isinstance(value, list):
-        return [_with_suffix(each, suffix) for each in value]
-    if not isinstance(value, dict):
-        return value
-    copy = {key: _with_suffix(each, suffix) for key, each in value.items()}
-    if isinstance(reference := copy.get("$ref"), str):
-        copy["$ref"] = reference + suffix
-    if isinstance(discriminator := copy.get("discriminator"), dict) and isinstance(
-        mapping := discriminator.get("mapping"), dict
-    ):
-        discriminator["mapping"] = {tag: name + suffix for tag, name in mapping.items()}
-    if copy.get("$comment") == _ANYTHING["$comment"]:
-        del copy["$comment"]
-    return copy
-
-
-def _action(action: Action, types: _Types) -> ActionContract:
+def _action(action: Action, types: Schemas) -> ActionContract:
     parameters = parameters_of(action.function)
     return ActionContract(
         name=action.name,
@@ -120,7 +60,7 @@ def _action(action: Action, types: _Types) -> ActionContract:
     )
 
 
-def _channel(name: str, listeners: list[Listener], types: _Types) -> ChannelContract:
+def _channel(name: str, listeners: list[Listener], types: Schemas) -> ChannelContract:
     """A channel; what is published there must suit all its listeners."""
     payloads = _unlike(_published(listener.function, types) for listener in listeners)
     return ChannelContract(
@@ -142,7 +82,7 @@ def _unlike(schemas: Iterable[Schema]) -> list[Schema]:
     return found or [{}]
 
 
-def _published(listener: Function, types: _Types) -> Schema:
+def _published(listener: Function, types: Schemas) -> Schema:
     parameters = parameters_of(listener)
     if len(parameters) == 1:
         ((kind, _),) = parameters.values()
@@ -150,26 +90,19 @@ def _published(listener: Function, types: _Types) -> Schema:
     return _fields(parameters, types) if parameters else {}
 
 
-def _fields(parameters: dict[str, tuple[Any, Any]], types: _Types) -> Schema:
+def _fields(parameters: dict[str, tuple[Any, Any]], types: Schemas) -> Schema:
     properties: dict[str, Schema] = {}
     required: list[str] = []
-    for name, (kind, default) in parameters.items():
+    for name, (kind, value) in parameters.items():
         properties[name] = types.schema_of(kind)
-        if default is inspect.Parameter.empty:
+        if value is inspect.Parameter.empty:
             required.append(name)
         else:
-            properties[name] |= _default(default)
+            properties[name] |= default(value)
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _default(value: Any) -> Schema:
-    try:
-        return {"default": msgspec.to_builtins(value, str_keys=True)}
-    except (TypeError, ValueError, RecursionError):
-        return {}  # Only the handler can make it.
-
-
-def _result(function: Function, types: _Types) -> Schema:
+def _result(function: Function, types: Schemas) -> Schema:
     hints = get_type_hints(function, include_extras=True)
     return types.schema_of(hints["return"]) if "return" in hints else {}
 
