@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,6 +190,25 @@ def test_handlers_that_are_stuck_are_not_hidden_by_others_that_get_on(start: Sta
         gate.open()
         assert all(call.result(10) for call in calls)
         eventually(lambda: app.health().is_ready)
+
+
+def test_messages_that_wait_on_disk_wait_as_well(start: Start) -> None:
+    app, ended = Daebus("app", max_backlog=2, max_stall=0.5), threading.Event()
+
+    @app.action("wait")
+    async def wait() -> bool:
+        return await asyncio.to_thread(ended.wait, 60)
+
+    caller = start(app)
+    calls = [caller.submit("wait") for _ in range(5)]
+
+    eventually(lambda: not app.health().is_live)
+
+    assert app.stats().backlog == 0
+    assert app.health().troubles[0].startswith("3 messages wait, and none was finished")
+    ended.set()
+    assert all(call.result(10) for call in calls)
+    eventually(lambda: app.health().is_ready)
 
 
 def test_a_slow_handler_is_no_trouble_before_messages_have_waited_for_long(start: Start) -> None:

@@ -267,7 +267,7 @@ class Assembly:
 
 def _progress(runner: Runner) -> tuple[int, int]:
     """See `Progress`."""
-    return runner.waiting, handled(runner.tallies())
+    return runner.waiting + runner.spilled, handled(runner.tallies())
 
 
 def _one_at_a_time(offer: Offer) -> Offer:
