@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,13 +17,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import Literal
+
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from daebus import Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.errors import RemoteError
-from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.top_rows import Order
-from daebus.operate.top_view import Top
+from daebus.operate.fleet.watch import FleetWatch
+from daebus.operate.top.rows import Order
+from daebus.operate.top.view import Top
 from turbo_queue import Queue
 from turbo_queue.connectors import IterableSource, JsonLinesSink
 from turbo_queue.pipeline import Pipeline
@@ -31,6 +35,12 @@ ASSETS = Path(__file__).parents[1] / "docs" / "assets"
 
 #: How long the services work before a picture is taken, in seconds: replicas speak every 2 s.
 WARM_UP_S = 5.0
+
+#: How long a page is open before its charts have something to show, in seconds.
+DRAW_S = 60.0
+
+#: The browser, without a window.
+CHROMIUM = "/usr/bin/chromium"
 
 #: What each service is asked for, and how many times a second.
 LOAD = {"billing": ("charge", 60), "mail": ("send", 15), "shop": ("order", 300)}
@@ -149,8 +159,71 @@ def top(url: str, folder: Path) -> None:
     (ASSETS / "top.svg").write_text(re.sub(r"unix:[^<]*", "", svg))
 
 
+def dashboard(url: str, folder: Path) -> None:
+    """`daebus dashboard`: all services."""
+    with dashboard_page(url, folder, "light") as page:
+        page.wait_for_timeout(DRAW_S * 1000)
+        picture(page, "dashboard.png")
+
+
+def dashboard_call(url: str, folder: Path) -> None:
+    """`daebus dashboard`: an action is called, and its responses come."""
+    app = Daebus("reports", url=url, spool=folder / "spool")
+
+    @app.action("build")
+    def build(year: int, currency: Literal["EUR", "USD"] = "EUR") -> str:
+        """Build the report of a year, and tell how far it is."""
+        for part in range(1, 4):
+            threading.Event().wait(1)
+            app.response.send({"part": part, "of": 3}, final=False)
+        return f"the report of {year} in {currency}"
+
+    app.start()
+    try:
+        with dashboard_page(url, folder, "dark") as page:
+            page.get_by_role("link", name="reports").click()
+            page.get_by_label("year").fill("2026")
+            page.get_by_role("button", name="Call", exact=True).click()
+            page.get_by_text("2 responses so far").wait_for()
+            page.evaluate("scrollTo(0, document.querySelector('.two').parentNode.offsetTop - 68)")
+            picture(page, "dashboard-call.png")
+    finally:
+        app.stop()
+
+
+@contextmanager
+def dashboard_page(url: str, folder: Path, scheme: Literal["light", "dark"]) -> Iterator[Page]:
+    """The dashboard in a browser."""
+    command = ["dashboard", "--url", url, "--port", "0", "--no-token", "--folder", str(folder)]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "daebus", *command], stdout=subprocess.PIPE, text=True
+        ) as served,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            size: ViewportSize = {"width": 1280, "height": 720}
+            page = browser.new_page(viewport=size, color_scheme=scheme)
+            page.goto(next(iter(served.stdout or ())))
+            yield page
+        finally:
+            browser.close()
+            served.terminate()
+
+
+def picture(page: Page, name: str) -> None:
+    """Take it, without the server's address, which is a path of this machine."""
+    page.evaluate("document.getElementById('server').textContent = ''")
+    page.screenshot(path=ASSETS / name)
+
+
 #: By the name of the file.
-PICTURES: dict[str, Callable[[str, Path], None]] = {"top.svg": top}
+PICTURES: dict[str, Callable[[str, Path], None]] = {
+    "top.svg": top,
+    "dashboard.png": dashboard,
+    "dashboard-call.png": dashboard_call,
+}
 
 
 def main() -> None:
