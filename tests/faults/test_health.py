@@ -77,12 +77,12 @@ def test_a_service_whose_server_was_away_for_long_is_alive_when_it_is_back(
     own_server: EmbeddedServer, service_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daebus.service.heartbeat.REFRESH_S", 0.5)
-    monkeypatch.setattr("daebus.service.health.DEAF_FOR_GOOD_S", 2.0)
+    monkeypatch.setattr("daebus.service.health.DEAF_FOR_GOOD_S", 3.0)
     app = Daebus(service_name, url=own_server.url)
     app.start()
     try:
         own_server.kill()
-        assert not threading.Event().wait(2.5)
+        assert not threading.Event().wait(3.5)
         looks = [app.health()]
         own_server.start()
 
@@ -115,7 +115,7 @@ def test_a_service_whose_handlers_are_stuck_is_neither_ready_nor_alive(start: St
 def test_an_inbox_is_read_as_soon_as_there_is_room_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daebus.service.inbox.LATE_READ_S", 0.5)
+    monkeypatch.setattr("daebus.service.inbox.LATE_READ_S", 1.0)
     app = Daebus("app", delivery="stream", max_workers=1, prefetch=1)
 
     with Gate() as gate:
@@ -123,7 +123,7 @@ def test_an_inbox_is_read_as_soon_as_there_is_room_again(
         gate.close()
         call = start(app).submit("wait")
         eventually(gate.is_waited_for)
-        assert not threading.Event().wait(1.0)
+        assert not threading.Event().wait(1.5)
         assert app.health().is_ready
 
         gate.open()
