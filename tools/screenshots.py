@@ -24,9 +24,9 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 from daebus import Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
 from daebus.errors import RemoteError
-from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.top_rows import Order
-from daebus.operate.top_view import Top
+from daebus.operate.fleet.watch import FleetWatch
+from daebus.operate.top.rows import Order
+from daebus.operate.top.view import Top
 from turbo_queue import Queue
 from turbo_queue.connectors import IterableSource, JsonLinesSink
 from turbo_queue.pipeline import Pipeline

@@ -19,8 +19,8 @@ from daebus.bus.embedded import EmbeddedServer
 from daebus.channels import dead_key, inbox_key
 from daebus.operate.dashboard import feed as feed_module
 from daebus.operate.dashboard.command import dashboard as command
-from daebus.operate.fleet import Fleet
-from daebus.operate.fleet_watch import FleetWatch
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.fleet.watch import FleetWatch
 from fixtures.commands import daebus_each
 from fixtures.dashboards import TOKEN, Dashboard, start_dashboard
 from fixtures.processes import Processes

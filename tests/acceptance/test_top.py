@@ -13,7 +13,7 @@ import pytest
 
 from daebus.bus.connection import client
 from daebus.bus.embedded import EmbeddedServer
-from daebus.operate.fleet import Fleet
+from daebus.operate.fleet.views import Fleet
 from fixtures.commands import COMMAND, daebus, daebus_each
 from fixtures.processes import Processes
 from fixtures.queues import fill_in_batches

@@ -20,8 +20,8 @@ from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.presence import Figures, Replica, encode_replica
 from daebus.channels import dead_key, inbox_key, presence_key
 from daebus.latency import bucket_of
-from daebus.operate.fleet import Fleet, ServiceView
-from daebus.operate.fleet_watch import FleetWatch
+from daebus.operate.fleet.views import Fleet, ServiceView
+from daebus.operate.fleet.watch import FleetWatch
 from daebus.service.spool import spool_folder
 from fixtures.queues import fill_in_batches
 from fixtures.waiting import eventually

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from daebus.operate.fleet import QueueView
-from daebus.operate.fleet_folders import FolderWatch
-from daebus.operate.fleet_watch import folders_to_watch
+from daebus.operate.fleet.folders import FolderWatch
+from daebus.operate.fleet.views import QueueView
+from daebus.operate.fleet.watch import folders_to_watch
 from fixtures.pipelines import fails_at_13
 from fixtures.queues import drain, fill_in_batches
 from turbo_queue import Queue

@@ -9,7 +9,7 @@ import pytest
 from daebus.bus.connection import client
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.presence import Replica, encode_replica
-from daebus.operate.top_rows import SERVICE_COLUMNS, Order
+from daebus.operate.top.rows import SERVICE_COLUMNS, Order
 from fixtures.pipelines import fails_at_13
 from fixtures.queues import fill_in_batches
 from fixtures.top import Screen, say, watch_top

@@ -11,7 +11,6 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
-    contracting,
     demo,
     listening,
     listing,
@@ -19,10 +18,11 @@ from daebus.operate import (
     probing,
     running,
     serving,
-    top,
 )
+from daebus.operate.contract.command import contract
 from daebus.operate.dashboard.command import dashboard
 from daebus.operate.gateway.command import gateway
+from daebus.operate.top.command import top
 
 cli = typer.Typer(
     name="daebus",
@@ -41,12 +41,12 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
-    top.top,
+    top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
 cli.command()(dashboard)
-cli.add_typer(contracting.contract, name="contract")
+cli.add_typer(contract, name="contract")
 cli.command()(gateway)
 cli.command()(probing.probe)
 cli.command()(serving.server)

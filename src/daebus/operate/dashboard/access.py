@@ -16,8 +16,8 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daebus.operate.dashboard.pages import token_page
-from daebus.operate.http_errors import Problem
-from daebus.operate.web_guard import HostGuard, TokenGuard, refuse
+from daebus.operate.web.guard import HostGuard, TokenGuard, refuse
+from daebus.operate.web.http_errors import Problem
 
 #: The page loads its own files and speaks to its own server, and nothing else (CSP Level 3).
 _HEADERS = {

@@ -20,16 +20,16 @@ from starlette.types import ASGIApp
 
 from daebus.bus.connection import display
 from daebus.errors import DaebusError, ServerUnavailable
-from daebus.operate.asking import Asking
 from daebus.operate.dashboard.access import guarded
 from daebus.operate.dashboard.calls import Calls
 from daebus.operate.dashboard.dead_letters import DeadLetterDesk
 from daebus.operate.dashboard.feed import Feed
 from daebus.operate.dashboard.pages import STATIC, dashboard_page
 from daebus.operate.dashboard.streaming import Streamed
-from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.http_errors import Problem, problem_of
-from daebus.operate.web_server import Ending
+from daebus.operate.fleet.watch import FleetWatch
+from daebus.operate.web.asking import Asking
+from daebus.operate.web.http_errors import Problem, problem_of
+from daebus.operate.web.server import Ending
 
 
 @dataclass(frozen=True)

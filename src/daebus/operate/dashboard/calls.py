@@ -14,12 +14,12 @@ from daebus import settings
 from daebus.channels import check_service_name
 from daebus.errors import DaebusError, SettingsError
 from daebus.messages import MAX_MESSAGE_BYTES
-from daebus.operate.asking import Asking, raw_json
 from daebus.operate.dashboard.parameters import parameter, small_body
 from daebus.operate.dashboard.streaming import Streamed
 from daebus.operate.dashboard.texts import readable
-from daebus.operate.http_errors import problem_of
-from daebus.operate.web_server import Ending
+from daebus.operate.web.asking import Asking, raw_json
+from daebus.operate.web.http_errors import problem_of
+from daebus.operate.web.server import Ending
 
 #: The longest wait for a response that may be asked for, in seconds.
 MOST_SECONDS = 3_600.0

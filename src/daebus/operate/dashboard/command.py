@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from daebus.operate import options, web_extra
+from daebus.operate import options
+from daebus.operate.web import extra
 
 #: Where the page is found if nobody says something else.
 HOST, PORT = "127.0.0.1", 8080
@@ -56,7 +57,7 @@ def dashboard(
       DAEBUS_DASHBOARD_TOKEN=$(cat token) daebus dashboard --read-only
       ssh -t -L 8080:127.0.0.1:8080 server daebus dashboard
     """
-    web_extra.check_installed("daebus dashboard")
+    extra.check_installed("daebus dashboard")
     from daebus.operate.dashboard.running import run  # noqa: PLC0415 - needs the extra
 
     run(

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from daebus.operate.dashboard.history import History, Point
-from daebus.operate.event_stream import event
-from daebus.operate.fleet import Fleet
-from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.looking import Looker
+from daebus.operate.fleet.looking import Looker
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.fleet.watch import FleetWatch
+from daebus.operate.web.event_stream import event
 
 #: Seconds from one look to the next.
 EVERY_S = 1.0

@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from daebus.operate.fleet import Fleet, PipelineView, QueueView
+from daebus.operate.fleet.views import Fleet, PipelineView, QueueView
 
 #: How many points are kept; there is one each second.
 MOST_POINTS = 600

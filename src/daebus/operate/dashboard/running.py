@@ -17,9 +17,9 @@ from daebus.errors import SettingsError
 from daebus.logs import show_logs
 from daebus.operate import output
 from daebus.operate.dashboard.app import Setup, opened
-from daebus.operate.fleet_watch import folders_to_watch
-from daebus.operate.web_guard import LOOPBACK_NAMES, is_loopback
-from daebus.operate.web_server import serve
+from daebus.operate.fleet.watch import folders_to_watch
+from daebus.operate.web.guard import LOOPBACK_NAMES, is_loopback
+from daebus.operate.web.server import serve
 
 #: How long calls that are under way may still take when it ends, in seconds.
 GRACE_S = 1.0

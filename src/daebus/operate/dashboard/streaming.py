@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from starlette.types import Receive, Scope, Send
 
-from daebus.operate.web_server import ClientGone, Ending
+from daebus.operate.web.server import ClientGone, Ending
 
 
 class Streamed:

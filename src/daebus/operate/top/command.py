@@ -17,11 +17,11 @@ from daebus import settings
 from daebus.bus.presence import REFRESH_S
 from daebus.errors import SettingsError
 from daebus.operate import options, output
-from daebus.operate.fleet import Fleet
-from daebus.operate.fleet_watch import FleetWatch, folders_to_watch
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.fleet.watch import FleetWatch, folders_to_watch
 from daebus.operate.output import ExitCode
-from daebus.operate.top_places import PLACE_COLUMNS, PLACE_ORDER, place_rows
-from daebus.operate.top_rows import (
+from daebus.operate.top.places import PLACE_COLUMNS, PLACE_ORDER, place_rows
+from daebus.operate.top.rows import (
     SERVICE_COLUMNS,
     Order,
     Row,
@@ -106,7 +106,7 @@ def _show_live(watch: FleetWatch, interval_s: float, order: Order, wanted: str) 
     if not (output.out.is_terminal and sys.stdin.isatty()):
         raise SettingsError("a live view needs a terminal; print one look with --once")
     try:
-        from daebus.operate.top_view import Top  # noqa: PLC0415 - an optional extra
+        from daebus.operate.top.view import Top  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise

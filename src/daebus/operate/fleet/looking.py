@@ -7,8 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from daebus.logs import describe, get_logger
-from daebus.operate.fleet import Fleet
-from daebus.operate.fleet_watch import FleetWatch
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.fleet.watch import FleetWatch
 
 log = get_logger(__name__)
 

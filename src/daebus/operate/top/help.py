@@ -11,8 +11,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from daebus.operate.top_places import PLACE_COLUMNS
-from daebus.operate.top_rows import SERVICE_COLUMNS
+from daebus.operate.top.places import PLACE_COLUMNS
+from daebus.operate.top.rows import SERVICE_COLUMNS
 
 
 class Help(ModalScreen[None]):

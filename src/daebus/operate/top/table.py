@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from daebus.operate.fleet import Fleet
-from daebus.operate.top_rows import Column, Order, Row
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.top.rows import Column, Order, Row
 
 #: The first column is never narrower than this, nor wider than that, in characters.
 NARROWEST, WIDEST = 12, 60

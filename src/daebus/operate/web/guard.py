@@ -13,8 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from daebus.operate.http_errors import Problem
-from daebus.operate.web_server import App, Receive, Scope, Send
+from daebus.operate.web.http_errors import Problem
+from daebus.operate.web.server import App, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from daebus.bus.overview import Inbox
 from daebus.bus.presence import Figures, Replica
 from daebus.latency import quantile_s
-from daebus.operate.fleet import ActionView, ReplicaView, ServiceView, total
+from daebus.operate.fleet.views import ActionView, ReplicaView, ServiceView, total
 
 #: Figures that are closer together than this are of one moment, in seconds.
 ONE_MOMENT_S = 0.5

@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from rich.text import Text
 
-from daebus.operate.fleet import ActionView, Fleet, ReplicaView, ServiceView
+from daebus.operate.fleet.views import ActionView, Fleet, ReplicaView, ServiceView
 from daebus.operate.output import span
 
 View = TypeVar("View")

@@ -11,9 +11,9 @@ from daebus import settings
 from daebus.bus.connection import display
 from daebus.bus.overview import Inbox, Overview, Seen
 from daebus.errors import DaebusError, ServerUnavailable, SettingsError
-from daebus.operate.fleet import Fleet, ServiceView
-from daebus.operate.fleet_figures import Said, Track, service_view
-from daebus.operate.fleet_folders import FolderWatch
+from daebus.operate.fleet.figures import Said, Track, service_view
+from daebus.operate.fleet.folders import FolderWatch
+from daebus.operate.fleet.views import Fleet, ServiceView
 from daebus.operate.letters import DeadLetters
 
 #: How long a service is still shown whose replicas have all gone, in seconds.

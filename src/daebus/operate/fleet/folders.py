@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
-from daebus.operate.fleet import PipelineView, QueueView, StateView
+from daebus.operate.fleet.views import PipelineView, QueueView, StateView
 from turbo_queue import Found, Monitor, Queue, QueueStats, TurboQueueError, discover
 
 #: Rates are means of so many seconds: events come and go in batches, so one alone says little.

@@ -15,14 +15,14 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
-from daebus.operate.fleet import Fleet
-from daebus.operate.fleet_watch import FleetWatch
-from daebus.operate.looking import Looker
+from daebus.operate.fleet.looking import Looker
+from daebus.operate.fleet.views import Fleet
+from daebus.operate.fleet.watch import FleetWatch
 from daebus.operate.output import count
-from daebus.operate.top_help import Help
-from daebus.operate.top_places import PLACE_COLUMNS, PLACE_ORDER, place_rows
-from daebus.operate.top_rows import SERVICE_COLUMNS, Order, amount, service_rows, shown
-from daebus.operate.top_table import FleetTable
+from daebus.operate.top.help import Help
+from daebus.operate.top.places import PLACE_COLUMNS, PLACE_ORDER, place_rows
+from daebus.operate.top.rows import SERVICE_COLUMNS, Order, amount, service_rows, shown
+from daebus.operate.top.table import FleetTable
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

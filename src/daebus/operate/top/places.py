@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from rich.text import Text
 
-from daebus.operate.fleet import Fleet, PipelineView, QueueView, StateView
+from daebus.operate.fleet.views import Fleet, PipelineView, QueueView, StateView
 from daebus.operate.output import span
-from daebus.operate.top_rows import (
+from daebus.operate.top.rows import (
     BAD,
     CAUTION,
     Cells,
