@@ -38,7 +38,7 @@ def _chapters(command: Any, context: Any, level: int) -> Iterator[str]:
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
     yield _prose(command.help or "")
     yield _table(command, context)
-    yield _as_text(command.epilog or "")
+    yield _as_code("\n".join(filter(None, (command.epilog or "").splitlines())), "text")
     for name, child in getattr(command, "commands", {}).items():
         if not child.hidden:
             below = typer.Context(child, info_name=name, parent=context)
@@ -59,11 +59,6 @@ def _prose(text: str) -> str:
 
 def _as_code(text: str, language: str) -> str:
     return f"\n```{language}\n{dedent(text).rstrip()}\n```\n" if text else ""
-
-
-def _as_text(epilog: str) -> str:
-    lines = "\n".join(filter(None, epilog.splitlines()))
-    return f"```text\n{lines}\n```\n" if lines else ""
 
 
 def _table(command: Any, context: Any) -> str:
