@@ -135,6 +135,8 @@ class StatusPort:
         #: The connections, oldest first, and when each is overdue.
         self._open: dict[socket.socket, float] = {}
         self._answering = 0
+        #: Whether there was no descriptor or thread for the last connection.
+        self._lacks = False
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -219,8 +221,7 @@ class StatusPort:
         except BlockingIOError:
             return  # It has gone again.
         except OSError as error:
-            logger.warning("a connection cannot be taken: %s", error)
-            self._stopping.wait(_REST_S)
+            self._rest(f"a connection cannot be taken: {error}")
             return
         with self._lock:
             if len(self._open) >= MOST_CONNECTIONS:
@@ -233,9 +234,17 @@ class StatusPort:
                 target=self._answer, args=(connection,), name=name, daemon=True
             ).start()
         except RuntimeError as error:  # The system has no thread to give now.
-            logger.warning("a connection cannot be answered: %s", error)
+            self._rest(f"a connection cannot be answered: {error}")
             self._free(connection)
-            self._stopping.wait(_REST_S)
+        else:
+            self._lacks = False
+
+    def _rest(self, why: str) -> None:
+        """Wait for what the system has not; said once, until it has."""
+        if not self._lacks:
+            logger.warning("%s", why)
+        self._lacks = True
+        self._stopping.wait(_REST_S)
 
     def _cut(self, connection: socket.socket) -> None:
         """End a connection; its thread then frees it. Under the lock, so that it is not closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -162,6 +163,30 @@ def test_a_connection_that_trickles_is_cut(serve, monkeypatch: pytest.MonkeyPatc
         connection.sendall(b"GET /live HTTP/1.1\r\n")
         eventually(is_cut, 5.0)
     assert get(port, LIVE) == (200, "ok\n")
+
+
+def test_it_says_once_that_there_are_no_descriptors_and_goes_on_when_there_are(
+    serve, caplog
+) -> None:
+    port = serve(live=probe(list))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connected(port) as waiting:
+        eventually(lambda: answering() == 1)
+        client = socket.socket()
+        next_one = os.dup(0)
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, limits[1]))
+        try:
+            client.connect(waiting.getpeername())
+            eventually(lambda: "a connection cannot be taken" in caplog.text)
+            end = monotonic() + 0.5
+            eventually(lambda: monotonic() > end)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with client, client.makefile("rb") as answered:
+        client.sendall(b"GET /live HTTP/1.1\r\n\r\n")
+        assert answered.read().endswith(b"ok\n")
+    assert caplog.text.count("a connection cannot be taken") == 1
 
 
 def test_it_goes_on_after_the_system_had_no_thread_to_give(serve, caplog) -> None:
