@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_what_the_parts_need_is_allowed(users: dict[str, str], own_server: Embed
     assert [replica.service for replica in find_replicas(users["watcher"])] == ["billing"]
     app.stop()
     assert heard == [1]
+
+
+def test_a_service_without_the_right_to_ask_for_subscribers_is_ready_and_can_be_ended(
+    users: dict[str, str], own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.heartbeat.REFRESH_S", 0.1)
+    monkeypatch.setattr("daebus.service.health.BELIEVED_S", 2.0)
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "billing", "-pubsub")
+    app = Daebus("billing", url=users["billing"])
+    app.start()
+
+    assert not threading.Event().wait(2.5)
+
+    assert app.health().troubles == []
+    with DaebusCaller("billing", users["web"]) as caller:
+        caller.call("daebus.drain", {"replica": app.stats().replica_id})
+    eventually(lambda: not app.is_running())
+    app.stop()
 
 
 def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: EmbeddedServer) -> None:
