@@ -338,6 +338,28 @@ def test_nothing_from_the_wire_runs_in_the_page(
     assert {url.startswith(dashboard.origin) for url in pages.requested} == {True}
 
 
+def test_who_sees_no_colours_reads_which_replica_is_not_ready(
+    pages: Pages, dashboard: Dashboard, stored: redis.Redis, service_name: str
+) -> None:
+    for host, is_ready, troubles in (("a", True, []), ("b", False, []), ("c", False, ["deaf"])):
+        replica = Replica(
+            service=service_name, replica_id=host, host=host, pid=1, version="1", started_at=0,
+            is_ready=is_ready, troubles=troubles, incidents={"bad_message": 1},
+        )  # fmt: skip
+        stored.set(presence_key(service_name, host), encode_replica(replica), ex=60)
+
+    page = pages.open(dashboard, f"#/service/{service_name}")
+
+    notes = page.locator("th[scope=row] small")
+    expect(notes).to_have_text(
+        [
+            "bad message: 1",
+            "not ready: no reason given; bad message: 1",
+            "not ready: deaf; bad message: 1",
+        ]
+    )
+
+
 def test_a_server_that_is_away_is_told_and_comes_back_by_itself(
     processes: Processes, pages: Pages, own_server: EmbeddedServer
 ) -> None:

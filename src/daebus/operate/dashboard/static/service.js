@@ -87,7 +87,7 @@ function replicaRow() {
     show(seen) {
       health.dataset.kind = seen.is_ready ? "good" : "bad";
       write(host, seen.host);
-      write(troubles, [...seen.troubles, ...incidentsOf(seen)].join("; "));
+      write(troubles, [...troublesOf(seen), ...incidentsOf(seen)].join("; "));
       [String(seen.pid), age(seen.uptime_s), rate(seen.requests_per_s), milliseconds(seen.p99_ms),
         `${count(seen.max_workers)}${seen.processes ? ` + ${count(seen.processes)} processes` : ""}`,
         count(seen.handled), count(seen.errors), count(seen.gaps),
@@ -95,6 +95,9 @@ function replicaRow() {
     },
   };
 }
+
+const troublesOf = (seen) =>
+  seen.is_ready ? [] : [`not ready: ${seen.troubles.join("; ") || "no reason given"}`];
 
 const incidentsOf = (seen) =>
   Object.entries(seen.incidents).map(([kind, times]) => `${kind.replaceAll("_", " ")}: ${count(times)}`);
