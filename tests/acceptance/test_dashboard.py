@@ -321,6 +321,18 @@ def test_a_letter_is_listed_shown_and_given_back(
         assert (client.xlen(dead_key(service_name)), client.xlen(inbox_key(service_name))) == (0, 1)
 
 
+@pytest.mark.parametrize("letter_id", [f"{2**64}-1", f"1-{2**64}", "0/../1", "\0", "é" * 3000])
+def test_an_id_that_none_can_have_is_not_there(
+    web: httpx.Client, service_name: str, letter_id: str
+) -> None:
+    own = {"service": service_name, "id": letter_id}
+
+    answers = [web.post(f"/api/letters/{what}", json=own) for what in ("retry", "drop")]
+    answers.append(web.get("/api/letters/one", params=own))
+
+    assert [answer.json()["code"] for answer in answers] == ["not_found"] * 3
+
+
 def test_many_letters_are_listed_in_part_and_dropped_at_once(
     web: httpx.Client, url: str, service_name: str
 ) -> None:

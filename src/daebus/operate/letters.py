@@ -96,7 +96,7 @@ class DeadLetters:
         Raises:
             DaebusError: the server or the disk refuses.
         """
-        if _ENTRY.fullmatch(letter_id):
+        if _is_entry(letter_id):
             entry = self._stream.find(letter_id)
             return None if entry is None else _letter_of_entry(entry)
         found = self._find_batch(letter_id)
@@ -108,7 +108,7 @@ class DeadLetters:
         Raises:
             DaebusError: the server or the disk refuses.
         """
-        if _ENTRY.fullmatch(letter_id):
+        if _is_entry(letter_id):
             return self._stream.retry(letter_id)
         return self._with_batch(letter_id, lambda queue, name: queue.dead.retry(name))
 
@@ -118,7 +118,7 @@ class DeadLetters:
         Raises:
             DaebusError: the server or the disk refuses.
         """
-        if _ENTRY.fullmatch(letter_id):
+        if _is_entry(letter_id):
             return self._stream.drop(letter_id)
         return self._with_batch(letter_id, lambda queue, name: queue.dead.drop(name))
 
@@ -175,6 +175,12 @@ class DeadLetters:
         except BatchNotFound:
             return False  # Somebody else was faster.
         return True
+
+
+def _is_entry(letter_id: str) -> bool:
+    """Whether it may be that of an entry, whose two numbers have 64 bits."""
+    is_one = _ENTRY.fullmatch(letter_id) is not None
+    return is_one and all(int(part) < 2**64 for part in letter_id.split("-"))
 
 
 def _queues_in(folder: Path) -> Iterator[Path]:
