@@ -115,12 +115,13 @@ def test_without_textual_it_says_how_to_get_it() -> None:
         from daebus.operate.cli import main
         main()
     """
-    with on_a_terminal(code=code) as terminal:
-        assert terminal.end() == 2
-    assert "pip install 'daebus[top]'" in " ".join(terminal.output.split())
-
-    with on_a_terminal("--once", "--url", NOWHERE, code=code) as terminal:
-        assert terminal.end() == 3  # It looked, and found no server.
+    with (
+        on_a_terminal(code=code) as live,
+        on_a_terminal("--once", "--url", NOWHERE, code=code) as once,
+    ):
+        assert live.end() == 2
+        assert once.end() == 3  # It looked, and found no server.
+    assert "pip install 'daebus[top]'" in " ".join(live.output.split())
 
 
 def test_no_color_is_respected(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
