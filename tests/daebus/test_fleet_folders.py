@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import msgspec
 import pytest
 
 from daebus.operate.fleet.folders import FolderWatch
-from daebus.operate.fleet.views import QueueView
-from daebus.operate.fleet.watch import folders_to_watch
+from daebus.operate.fleet.looking import Looker
+from daebus.operate.fleet.views import Fleet, QueueView
+from daebus.operate.fleet.watch import FleetWatch, folders_to_watch
 from fixtures.pipelines import fails_at_13
 from fixtures.queues import drain, fill_in_batches
+from fixtures.waiting import eventually
 from turbo_queue import Queue
 from turbo_queue.connectors import IterableSource, JsonLinesSink
 from turbo_queue.pipeline import Pipeline
@@ -124,3 +127,22 @@ def test_the_folders_are_those_given_or_of_the_environment_or_of_the_services(
     monkeypatch.setenv("DAEBUS_FOLDERS", os.pathsep.join(["a", "", "b"]))
     assert folders_to_watch([], tmp_path) == [Path("a"), Path("b")]
     assert folders_to_watch([Path("c")], tmp_path) == [Path("c")]
+
+
+def test_rates_begin_anew_after_a_pause(tmp_path: Path) -> None:
+    """Else they would be the means of all that time, shown as those of now."""
+    fill_in_batches(Queue(tmp_path / "orders"), range(20))
+    looks: SimpleQueue[Fleet] = SimpleQueue()
+    looker = Looker(FleetWatch("redis://localhost:1", [tmp_path]), 0.01, looks.put)
+    looker.start()
+    eventually(lambda: looks.get(timeout=5).queues[0].in_per_s is not None)
+
+    looker.pause()
+    with pytest.raises(Empty):
+        while looks.get(timeout=0.2):
+            pass
+    looker.resume()
+
+    assert looks.get(timeout=5).queues[0].in_per_s is None
+    eventually(lambda: looks.get(timeout=5).queues[0].in_per_s is not None)
+    looker.stop()

@@ -50,6 +50,10 @@ class FolderWatch:
                 queues.append(self._queue(place.path, name))
         return queues, pipelines
 
+    def begin_anew(self) -> None:
+        """Compare nothing with earlier looks."""
+        self._seen.clear()
+
     def _pipeline(self, place: Found, name: str) -> PipelineView:
         queues = [self._queue(path, path.name) for path in place.queues]
         named = {queue.name: queue for queue in queues}

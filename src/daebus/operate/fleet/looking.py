@@ -58,12 +58,14 @@ class Looker:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            began = monotonic()
-            if not self._is_paused:
+            if self._is_paused:
+                self._awake.wait()
+                self._watch.begin_anew()
+            else:
+                began = monotonic()
                 self._look()
-            # Where there is very much to look at, half of the time is left to the view.
-            pause_s = max(self._interval_s, monotonic() - began)
-            self._awake.wait(None if self._is_paused else pause_s)
+                # Where there is very much to look at, half of the time is left to the view.
+                self._awake.wait(max(self._interval_s, monotonic() - began))
             self._awake.clear()
         self._watch.close()
 

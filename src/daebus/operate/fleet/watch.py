@@ -82,6 +82,11 @@ class FleetWatch:
             trouble=trouble,
         )
 
+    def begin_anew(self) -> None:
+        """Compare nothing with earlier looks: rates of all the time since are not those of now."""
+        self._tracks = {}
+        self._folders.begin_anew()
+
     def close(self) -> None:
         """Close the connection; another look opens it again."""
         self._overview.close()
