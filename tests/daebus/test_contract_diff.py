@@ -417,6 +417,21 @@ def test_what_is_about_the_whole_service_is_told(
     assert (change.rule, change.is_breaking) == (rule, is_breaking)
 
 
+def test_a_type_that_several_listeners_share_is_looked_into() -> None:
+    both = [{"$ref": "#/components/schemas/Item"}, {"type": "object"}]
+    old, new = (
+        offer(
+            channels=[channel(payload={"allOf": both})],
+            schemas={"Item": {"type": "object", "properties": {"n": {"type": kind}}}},
+        )
+        for kind in ("number", "integer")
+    )
+
+    (change,) = changes_between(old, new)
+
+    assert (change.path, change.is_breaking) == ("$.n", True)
+
+
 def test_another_default_is_told_and_breaks_nobody() -> None:
     (change,) = changes_of_defaults(1, 2)
 

@@ -48,12 +48,14 @@ class _Comparison:
         )
 
     def _of_all(self, old: Schema, new: Schema, path: str) -> list[Difference]:
-        """Each part says what must be; a part that has not changed is left out."""
+        """Each part says what must be; parts that look the same belong together."""
         olds, news = old.get("allOf", [old]), new.get("allOf", [new])
-        gone = [each for each in olds if each not in news]
-        come = [each for each in news if each not in olds]
+        same = [each for each in olds if each in news]
+        gone = [each for each in olds if each not in same]
+        come = [each for each in news if each not in same]
         found: list[Difference] = []
-        for before, after in zip(gone, come, strict=False):
+        # What a part refers to may have changed behind the same reference.
+        for before, after in [*zip(same, same, strict=True), *zip(gone, come, strict=False)]:
             found += self.of(before, after, path)
         for _ in gone[len(come) :]:
             found.append(Difference(path, Rule.WIDENED, "a listener that limited it is gone"))
