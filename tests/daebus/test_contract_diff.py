@@ -339,6 +339,8 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         ),
         (str, UUID, SENDERS, "$.value", 'format was none, is "uuid"'),
         (str, datetime, SENDERS, "$.value", 'format was none, is "date-time"'),
+        (str, bytes, BOTH, "$.value", 'contentEncoding was none, is "base64"'),
+        (bytes, str, BOTH, "$.value", 'contentEncoding was "base64", is none'),
         (date, UUID, BOTH, "$.value", 'format was "date", is "uuid"'),
         (list[Item], list[Poorer], READERS, "$.value[...].note", "the field was removed"),
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),
