@@ -342,6 +342,13 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         (str, bytes, BOTH, "$.value", 'contentEncoding was none, is "base64"'),
         (bytes, str, BOTH, "$.value", 'contentEncoding was "base64", is none'),
         (date, UUID, BOTH, "$.value", 'format was "date", is "uuid"'),
+        (
+            datetime,
+            Annotated[datetime, Meta(tz=True)],
+            SENDERS,
+            "$.value",
+            'pattern was none, is "([Zz]|[+-][0-9]{2}:?[0-9]{2})$"',
+        ),
         (list[Item], list[Poorer], READERS, "$.value[...].note", "the field was removed"),
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),
         (tuple[int, int], tuple[int, str], BOTH, "$.value[1]", "was an integer, is a string"),
