@@ -47,6 +47,22 @@ def test_what_names_nothing_is_refused(given: str) -> None:
         Exposed([given])
 
 
+@pytest.mark.parametrize("given", ["a.[^s]*", "a.[!s]*", r"a.\**", "a.[s", "a.[]s]*", "[^a].x"])
+def test_a_pattern_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
+    for arguments in ([[given]], [[], [given]], [[], [], [given]]):
+        with pytest.raises(errors.SettingsError, match="cannot be exposed"):
+            Exposed(*arguments)
+
+
+def test_a_pattern_may_name_characters() -> None:
+    exposed = Exposed(["shop.[ab]_?"], ["logs.[0-9].*"])
+
+    assert exposed.has_action("shop", "b_1")
+    assert exposed.has_channel("logs.7.x")
+    assert not exposed.has_action("shop", "c_1")
+    assert not exposed.has_channel("logs.x.x")
+
+
 def test_a_pattern_of_a_client_counts_only_as_it_was_named() -> None:
     exposed = Exposed([], ["events.*"], ["events.in"])
 
