@@ -200,6 +200,7 @@ def test_it_lists_what_is_exposed_and_alive(gateway: Gateway, small: Gateway) ->
     assert gateway.client.get("/services/nobody").status_code == 404
 
     one = small.client.get(f"/services/{small.service}").json()
+    assert one["contract"]["schemas"] == {}  # What others take and give is not told either.
     assert one["actions"] == ["add", "echo", "endless", "limited", "steps"]
     assert sorted(each["name"] for each in one["contract"]["actions"]) == one["actions"]
 

@@ -10,6 +10,7 @@ from daebus.errors import Code
 from daebus.operate.event_stream import event
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.openapi import openapi
+from daebus.operate.gateway.shown import shown
 from daebus.operate.http_errors import problem_of
 
 
@@ -116,6 +117,9 @@ def test_a_line_break_ends_no_event() -> None:
     )
 
 
+CARD = {"$ref": "#/components/schemas/Card"}
+
+
 def a_shop(service: str, field: str) -> Contract:
     """A contract whose type `Order` is the same for all, and refers to one that is not."""
     order, item = ({"$ref": f"#/components/schemas/{name}"} for name in ("Order", "Item"))
@@ -142,6 +146,15 @@ def test_types_of_one_name_that_differ_stay_apart() -> None:
         item = schemas[order["properties"]["item"]["$ref"].rpartition("/")[2]]
         assert item["properties"] == {field: {"type": "string"}, "of": reference}
     assert sorted(schemas) == ["Item", "Item_b", "Order", "Order_b", "Problem"]
+
+
+def test_types_that_only_hidden_actions_need_are_hidden_too() -> None:
+    contract = a_shop("shop", "x")
+    contract.actions.append(ActionContract(name="pay", payload={"properties": {"a": CARD}}))
+    contract.schemas["Card"] = {"type": "string"}
+
+    assert list(shown(contract, Exposed(["shop.get"])).schemas) == ["Order", "Item"]
+    assert list(shown(contract, Exposed(["shop.p*"])).schemas) == ["Card"]
 
 
 def test_names_in_paths_are_escaped() -> None:
