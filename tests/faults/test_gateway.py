@@ -154,10 +154,12 @@ def test_it_comes_back_with_the_server(
 ) -> None:
     start_service(processes, service_name, own_server.url)
     channel = f"{service_name}.x"
-    options = ["--expose", service_name, "--channel", channel]
+    inward = f"{service_name}.inward"
+    options = ["--expose", service_name, "--channel", channel, "--publish", inward]
     with (
         started_gateway(processes, service_name, own_server.url, *options) as gateway,
         connect(gateway.socket_url(channel)) as listener,
+        connect(gateway.socket_url(inward)) as sender,
     ):
         gate, call = hold(gateway)
         answer = in_background(call)
@@ -170,7 +172,11 @@ def test_it_comes_back_with_the_server(
         )
         refused = gateway.post("add", '{"a": 1}')
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert "valkey.sock" not in answer.result().text + refused.text
+        sender.send("1")
+        with pytest.raises(ConnectionClosed):
+            sender.recv(15)
+        assert (sender.close_code, sender.close_reason != "") == (1013, True)
+        assert "valkey.sock" not in answer.result().text + refused.text + sender.close_reason
         assert gateway.client.get("/ready").status_code == 503
         assert gateway.client.get("/live").status_code == 200
         assert gateway.client.get("/services").status_code == 503
