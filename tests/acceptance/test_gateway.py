@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import uuid
@@ -369,21 +370,38 @@ def test_without_the_extra_it_says_what_to_install(processes: Processes) -> None
     assert "pip install 'daebus[web]'" in done.output
 
 
-def test_requests_are_logged_only_where_that_is_asked_for(
-    processes: Processes, url: str, gateway: Gateway
-) -> None:
-    options = ["--expose", "x", "--log-level", "debug"]
-    with started_gateway(processes, "x", url, *options) as talkative:
-        talkative.client.get("/services?a=%0aforged")
+@pytest.fixture(scope="module")
+def talkative(
+    server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that logs all, is open to all, and finds another parser of HTTP installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "httptools.py").write_text("raise RuntimeError('it bounds no headers')")
+    options = ["--expose", "x", "--host", "0.0.0.0", "--log-level", "debug"]
+    with Processes() as processes, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        with started_gateway(processes, "x", server.url, *options) as started:
+            yield started
 
-        talkative.process.wait_for('"GET /services?a=%0aforged HTTP/1.1" 200')
+
+def test_requests_are_logged_only_where_that_is_asked_for(
+    talkative: Gateway, gateway: Gateway
+) -> None:
+    talkative.client.get("/services?a=%0aforged")
+
+    talkative.process.wait_for('"GET /services?a=%0aforged HTTP/1.1" 200')
     assert "/services" not in gateway.process.output
 
 
-def test_an_open_door_is_warned_of(processes: Processes, url: str) -> None:
-    options = ["--expose", "x", "--host", "0.0.0.0"]
-    with started_gateway(processes, "x", url, *options) as open_door:
-        assert "whoever can reach 0.0.0.0" in open_door.process.output
+def test_an_open_door_is_warned_of(talkative: Gateway) -> None:
+    assert "whoever can reach 0.0.0.0" in talkative.process.output
+
+
+def test_headers_are_bounded_whatever_is_installed(talkative: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", int(talkative.url.rpartition(":")[2]))) as raw:
+        raw.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 65_536)
+
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_new_version_of_a_service_is_described_anew(

@@ -164,6 +164,7 @@ def serve(
         async with open_app(ending) as app:
             config = uvicorn.Config(
                 app,
+                http="h11",  # It bounds a request's headers; httptools, if installed, does not.
                 lifespan="off",
                 log_config=None,  # The logging is the program's.
                 access_log=is_debug,
