@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import sys
@@ -272,6 +273,14 @@ def test_a_large_body_is_refused_before_it_is_read(small: Gateway) -> None:
         )
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
     assert small.post("add", iter([b"x" * 60, b"x" * 60])).status_code == 413
+
+
+def test_a_compressed_body_is_refused_as_such(gateway: Gateway) -> None:
+    body = gzip.compress(b'{"a": 1}')
+    answer = gateway.post("add", body, headers={"Content-Encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "encoded_body")
+    assert answer.headers["accept-encoding"] == "identity"
 
 
 def test_openapi_describes_each_action(gateway: Gateway) -> None:

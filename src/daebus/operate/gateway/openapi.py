@@ -32,6 +32,7 @@ _ERRORS = {
     400: "The body is not JSON, or the request makes no sense.",
     404: "Nobody serves this name, or the action is not there or not exposed.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     422: "The payload is not what the action takes.",
     500: "The handler failed, or answered with an error.",
     502: "What was running the request died; whether it ran is unknown.",
