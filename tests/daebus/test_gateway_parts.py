@@ -148,6 +148,28 @@ def test_types_of_one_name_that_differ_stay_apart() -> None:
     assert sorted(schemas) == ["Item", "Item_b", "Order", "Order_b", "Problem"]
 
 
+def test_a_type_of_a_service_is_not_taken_for_an_error() -> None:
+    contract = a_shop("shop", "x")
+    contract.schemas |= {"Problem": {"type": "string"}, "GatewayProblem": {"type": "string"}}
+
+    schemas = openapi([contract], Exposed(["*"]), version="1", needs_token=False)["components"]
+
+    assert schemas["schemas"]["Problem"] == schemas["schemas"]["GatewayProblem"]
+    assert schemas["schemas"]["Problem_2"]["required"] == ["status", "code", "title"]
+
+
+def test_each_operation_has_an_id_of_its_own() -> None:
+    contracts = [
+        Contract(service=service, wire_version=1, actions=[ActionContract(name=action)])
+        for service, action in (("a.b", "c"), ("a", "b.c"), ("listen", "x"))
+    ]
+
+    paths = openapi(contracts, Exposed(["*"], ["x"]), version="1", needs_token=False)["paths"]
+
+    ids = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert ids == ["a.b.c", "a.b.c_2", "listen.x", "listen.x_2"]
+
+
 def test_types_that_only_hidden_actions_need_are_hidden_too() -> None:
     contract = a_shop("shop", "x")
     contract.actions.append(ActionContract(name="pay", payload={"properties": {"a": CARD}}))
