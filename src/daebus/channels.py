@@ -26,6 +26,9 @@ MAX_NAME_LENGTH = 200
 #: Every presence key, as a pattern for SCAN.
 ALL_PRESENCE_KEYS = "daebus:{*}:replica:*"
 
+#: Every inbox, as a pattern for SCAN.
+ALL_INBOX_KEYS = "daebus:{*}:inbox"
+
 
 @lru_cache(maxsize=4096)
 def is_reply_channel(name: str) -> bool:

@@ -98,6 +98,11 @@ def text(name: str, given: str | None) -> str | None:
     return given if given is not None else os.environ.get(f"DAEBUS_{name.upper()}") or None
 
 
+def folders() -> list[Path]:
+    """The folders that the environment's `DAEBUS_FOLDERS` names, as `PATH` does its own."""
+    return [Path(each) for each in (text("folders", None) or "").split(os.pathsep) if each]
+
+
 def choice(name: str, given: str | None, *choices: str) -> str:
     """One of several words: `given`, else the environment's `DAEBUS_<NAME>`, else the first.
 
@@ -118,12 +123,14 @@ def flag(name: str, given: bool | None) -> bool:  # noqa: FBT001 - None is the t
     Raises:
         SettingsError: it says neither.
     """
-    value = text(name, None) if given is None else given
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    if value.lower() not in _FLAGS:
-        raise SettingsError(f"{name} is {value!r}; it must be 1 or 0")
-    return _FLAGS[value.lower()]
+    value: object = given
+    if given is None:
+        found = text(name, None) or "0"
+        value = _FLAGS.get(found.lower(), found)
+    if not isinstance(value, bool):
+        choices = "1 or 0" if given is None else "True or False"
+        raise SettingsError(f"{name} is {value!r}; it must be {choices}")
+    return value
 
 
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}

@@ -16,7 +16,7 @@ from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Span, StatusCode
 
 from daebus.logs import describe
-from daebus.tracing import TRACEPARENT
+from daebus.tracing import MAX_VALUE_LENGTH, TRACEPARENT
 
 #: Which conventions the names of the attributes follow.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -52,9 +52,14 @@ def messaging_attributes(operation: str, destination: str) -> dict[str, str]:
 def context_of(headers: Mapping[str, str]) -> Context:
     """What the headers of a request say of its trace; an empty context if that is nothing.
 
-    Values that would not stay within one line are left out: the API logs what it cannot read.
+    Values that would not stay within one line, or are too long, are left out: the API logs what it
+    cannot read.
     """
-    carrier = {name: value for name, value in headers.items() if value.isprintable()}
+    carrier = {
+        name: value
+        for name, value in headers.items()
+        if len(value) <= MAX_VALUE_LENGTH and value.isprintable()
+    }
     return extract(carrier, Context())
 
 

@@ -27,6 +27,9 @@ from daebus.service.context import request
 #: Seconds that a call in a test may take, unless the test says otherwise.
 TIMEOUT_S = 10.0
 
+#: Settings that only one service at a time can have: a container's image may bring them along.
+_FOR_ONE_SERVICE = ("DAEBUS_METRICS_PORT", "DAEBUS_PROBE_FILE")
+
 
 @dataclass(frozen=True)
 class ServerForTests:
@@ -44,6 +47,9 @@ class ServerForTests:
 @contextmanager
 def serving(folder: Path, url: str | None = None) -> Iterator[ServerForTests]:
     """Run a bundled Valkey, or use the server at `url`; `DAEBUS_URL` names it meanwhile.
+
+    Services that are made meanwhile open no port and write no probe file that the environment asks
+    for.
 
     The bundled server ends with this process, however that ends.
 
@@ -64,6 +70,8 @@ def serving(folder: Path, url: str | None = None) -> Iterator[ServerForTests]:
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         environment.setenv("DAEBUS_URL", server.url)
         environment.setenv("DAEBUS_SPOOL", str(server.spool))
+        for name in _FOR_ONE_SERVICE:
+            environment.delenv(name, raising=False)
         stack.callback(broadcast.close)
         yield server
 

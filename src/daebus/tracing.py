@@ -20,12 +20,17 @@ TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 #: (besides the two: W3C Baggage).
 HEADERS = (TRACEPARENT, TRACESTATE, "baggage")
 
+#: A longer value, in characters, is nobody's trace: the most that W3C Baggage asks anybody to carry
+#: on, and W3C Trace Context for less.
+MAX_VALUE_LENGTH = 8192
+
 
 def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third case
     """Whether spans are to be made: `given`, else `DAEBUS_TRACES`, else not.
 
     Raises:
-        SettingsError: they are wanted, and OpenTelemetry's API is not installed.
+        SettingsError: they are wanted, and OpenTelemetry's API is not installed, or there is no
+            propagator that `OTEL_PROPAGATORS` names.
     """
     if not settings.flag("traces", given):
         return False
@@ -35,6 +40,8 @@ def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third c
         raise SettingsError(
             "traces need OpenTelemetry's API, which is not installed: pip install 'daebus[traces]'"
         ) from None
+    except ValueError as error:
+        raise SettingsError(f"traces cannot be made as OTEL_PROPAGATORS says: {error}") from None
     return True
 
 
@@ -65,4 +72,9 @@ def passed_on(
     own = dict(headers or {})
     # A state belongs to the parent beside which it stands.
     names = HEADERS if TRACEPARENT not in own else HEADERS[2:]
-    return {name: theirs[name] for name in names if name in theirs} | own or None
+    carried = {
+        name: value
+        for name in names
+        if (value := theirs.get(name)) is not None and len(value) <= MAX_VALUE_LENGTH
+    }
+    return carried | own or None

@@ -4,6 +4,7 @@ from turbo_queue.batch import Batch
 from turbo_queue.classic import Dequeue, Enqueue, Startup, dequeue, enqueue, startup
 from turbo_queue.consumer import Consumer
 from turbo_queue.dead_batches import DeadBatch, DeadBatches
+from turbo_queue.discovery import Found, discover
 from turbo_queue.errors import (
     BadEvent,
     BatchDamaged,
@@ -18,7 +19,7 @@ from turbo_queue.errors import (
     SettingsError,
     TurboQueueError,
 )
-from turbo_queue.monitor import QueueStats, StateStats
+from turbo_queue.monitor import Monitor, QueueStats, StateStats
 from turbo_queue.owners import Traffic
 from turbo_queue.producer import Producer
 from turbo_queue.queue import Queue
@@ -38,6 +39,8 @@ __all__ = [
     "EventTooLarge",
     "FolderFailed",
     "FolderRefused",
+    "Found",
+    "Monitor",
     "Producer",
     "Queue",
     "QueueClosed",
@@ -51,6 +54,7 @@ __all__ = [
     "Traffic",
     "TurboQueueError",
     "dequeue",
+    "discover",
     "enqueue",
     "startup",
 ]

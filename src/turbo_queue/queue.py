@@ -17,7 +17,7 @@ from turbo_queue.consumer import Consumer
 from turbo_queue.dead_batches import DeadBatches
 from turbo_queue.errors import BatchDamaged, SettingsError
 from turbo_queue.folder import Folder
-from turbo_queue.monitor import QueueStats, stats
+from turbo_queue.monitor import Monitor, QueueStats
 from turbo_queue.names import BatchName
 from turbo_queue.owners import Traffic, traffic
 from turbo_queue.producer import Producer
@@ -242,7 +242,11 @@ class Queue:
         Raises:
             FolderFailed: the folder cannot be read.
         """
-        return stats(self._folder)
+        return self.monitor().look()
+
+    def monitor(self) -> Monitor:
+        """For looking at the queue again and again: what a batch holds is read once."""
+        return Monitor(self._folder)
 
     @property
     def dead(self) -> DeadBatches:

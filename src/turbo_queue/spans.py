@@ -18,6 +18,10 @@ from turbo_queue.records import Header, Record
 #: Which semantic conventions the names of the attributes follow.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
+#: A longer value, in characters, is nobody's trace: the most that W3C Baggage asks anybody to carry
+#: on, and W3C Trace Context for less.
+MAX_VALUE_LENGTH = 8192
+
 #: How long a process that ends waits for its last spans to be exported, in seconds.
 FLUSH_S = 2.0
 
@@ -35,7 +39,8 @@ def headers_of(context: Context | None = None) -> tuple[Header, ...]:
 def context_of(record: Record) -> Context:
     """What the headers of a record say of its trace; an empty context if that is nothing.
 
-    Values that would not stay within one line are left out: the API logs what it cannot read.
+    Values that would not stay within one line, or are too long, are left out: the API logs what it
+    cannot read.
     """
     return extract(_texts(record.headers), Context())
 
@@ -55,6 +60,6 @@ def _texts(headers: tuple[Header, ...]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, value in headers:
         text = value.decode(errors="replace") if isinstance(value, bytes) else value
-        if isinstance(text, str) and text.isprintable():
+        if isinstance(text, str) and len(text) <= MAX_VALUE_LENGTH and text.isprintable():
             texts[name] = text
     return texts

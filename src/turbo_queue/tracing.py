@@ -16,7 +16,8 @@ def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third c
     """Whether spans are to be made: `given`, else `TURBO_QUEUE_TRACES`, else not.
 
     Raises:
-        SettingsError: they are wanted, and OpenTelemetry's API is not installed.
+        SettingsError: they are wanted, and OpenTelemetry's API is not installed, or there is no
+            propagator that `OTEL_PROPAGATORS` names.
     """
     if not settings.flag("traces", given):
         return False
@@ -26,6 +27,8 @@ def is_wanted(given: bool | None) -> bool:  # noqa: FBT001 - None is the third c
         raise SettingsError(
             "traces need OpenTelemetry's API, which is not installed: pip install 'daebus[traces]'"
         ) from None
+    except ValueError as error:
+        raise SettingsError(f"traces cannot be made as OTEL_PROPAGATORS says: {error}") from None
     return True
 
 

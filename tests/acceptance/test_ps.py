@@ -92,3 +92,23 @@ def test_watch_looks_again_until_a_signal(service: str, processes: Processes) ->
 
     assert watcher.wait() == 0
     assert {json.loads(line)[0]["service"] for line in watcher.lines} == {service}
+
+
+def test_who_is_not_ready_is_told_with_the_reason(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    code = """
+        import sys, threading
+        from daebus import Daebus
+        app = Daebus("x", grace=30)
+        go_on = threading.Event()
+        app.action("wait")(lambda: go_on.wait(30))
+        app.run(sys.argv[1])
+    """
+    process = processes.python(code, service_name)
+    process.wait_for("is ready")
+    daebus("send", service_name, "wait")
+    process.signal(signal.SIGTERM)
+
+    eventually(lambda: "is not ready: it is stopping" in daebus("ps", service_name).out)
+    process.kill()

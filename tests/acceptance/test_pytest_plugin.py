@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,23 @@ def test_add(daebus_app):
     )
 
     assert tests.wait() == 0, tests.output
+
+
+def test_several_services_run_where_the_environment_has_the_port_of_one(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        tests = run(
+            """
+from daebus import Daebus
+
+def test_two(daebus_app, daebus_listen):
+    daebus_listen("sums.*")
+    daebus_app(Daebus("double"))
+""",
+            env={"DAEBUS_METRICS_PORT": port},
+        )
+
+        assert tests.wait() == 0, tests.output
 
 
 def test_what_is_no_address_is_told_with_its_option(run: Run) -> None:

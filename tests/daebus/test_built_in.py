@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
+import redis
 
 from daebus import BadRequest, Daebus, DaebusCaller, RegistrationError
+from daebus.channels import control_channel
+from fixtures.services import Gate
 from fixtures.waiting import eventually
 
 Start = Callable[[Daebus], DaebusCaller]
@@ -71,7 +75,10 @@ def test_what_took_long_is_counted_as_long(start: Start) -> None:
     assert sum(figures.latency) == 1
 
 
-def test_a_drained_service_finishes_what_it_has_and_ends(app: Daebus, start: Start) -> None:
+def test_a_drained_service_finishes_what_it_has_and_ends(
+    app: Daebus, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "daebus")
     caller = start(app)
     under_way = [caller.submit("add", {"a": number}) for number in range(50)]
 
@@ -80,6 +87,7 @@ def test_a_drained_service_finishes_what_it_has_and_ends(app: Daebus, start: Sta
     assert answer == {"draining": "*"}
     assert [future.result(10) for future in under_way] == list(range(50))
     eventually(lambda: not app.is_running())
+    eventually(lambda: "is to stop: asked by daebus.drain" in caplog.text)
 
 
 def test_one_replica_is_drained_by_its_id(
@@ -96,6 +104,28 @@ def test_one_replica_is_drained_by_its_id(
         assert caller.call("add", {"a": 1}) == 1
     finally:
         other.stop()
+
+
+def test_a_drain_that_is_asked_for_again_and_again_starts_one_stop(url: str, start: Start) -> None:
+    app = Daebus("app")
+
+    with Gate() as gate, redis.Redis.from_url(url) as client:
+        app.action("wait")(gate.pass_through)
+        gate.close()
+        caller = start(app)
+        call = caller.submit("wait")
+        eventually(gate.is_waited_for)
+
+        for _ in range(100):
+            client.publish(control_channel(caller.service), b'{"drain":"*"}')
+        client.publish(control_channel(caller.service), b"the last one")
+        eventually(lambda: app.stats().incidents.get("bad_message"))
+
+        names = [thread.name for thread in threading.enumerate()]
+        assert names.count("daebus-stop") == 1
+        gate.open()
+        assert call.result(10)
+    eventually(lambda: not app.is_running())
 
 
 def test_a_replica_that_does_not_live_cannot_be_drained(app: Daebus, start: Start) -> None:

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from daebus import Daebus
 from daebus.contracts import ActionContract, ChannelContract, Contract
-from daebus.operate.contract_diff import Change, changes_between
+from daebus.operate.contract.diff import Change, changes_between
 from daebus.service.contract import contract_of
 
 # Types are drawn as nodes, from which a type, and its values, are made.

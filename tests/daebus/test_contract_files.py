@@ -11,8 +11,8 @@ import pytest
 
 from daebus import Broadcast, Daebus, DaebusCaller, RegistrationError, SettingsError, response
 from daebus.channels import replica_channel
-from daebus.operate.asyncapi import document_of
-from daebus.operate.contract_files import Format, contract_at, written
+from daebus.operate.contract.asyncapi import document_of
+from daebus.operate.contract.files import Format, contract_at, written
 from fixtures.json_schema import is_valid
 from fixtures.listening import Subscriber
 

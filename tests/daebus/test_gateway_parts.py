@@ -7,11 +7,11 @@ import pytest
 from daebus import errors
 from daebus.contracts import ActionContract, Contract
 from daebus.errors import Code
-from daebus.operate.event_stream import event
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.shown import shown
-from daebus.operate.http_errors import problem_of
+from daebus.operate.web.event_stream import event
+from daebus.operate.web.http_errors import problem_of
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,35 @@ def test_a_start_hook_that_raises_ends_the_start_and_leaves_nothing(
     assert not app.is_running()
 
 
+@pytest.mark.parametrize("delivery", ["pubsub", "stream"])
+def test_a_stop_that_is_asked_for_during_the_start_comes_after_it(
+    url: str, service_name: str, delivery: str
+) -> None:
+    app = Daebus("app", delivery=delivery)
+
+    @app.on_start
+    def stop_at_once() -> None:
+        app.stop()
+        assert not threading.Event().wait(0.2)  # Time enough to stop what has been started.
+
+    app.start(service_name)
+
+    eventually(lambda: find_replicas(url, service_name) == [])
+    app.stop()
+    assert not app.is_running()
+
+
+def test_a_service_without_a_grace_time_stops_without_an_error(url: str, service_name: str) -> None:
+    app = Daebus("app", grace=0)
+    app.action("echo")(lambda: app.request.payload)
+    app.start(service_name)
+
+    app.stop()
+
+    with DaebusCaller(service_name, url) as caller, pytest.raises(ServiceUnavailable):
+        caller.call("echo")
+
+
 def test_every_stop_hook_runs_and_their_errors_leave_together(url: str, service_name: str) -> None:
     app, ran = Daebus("app"), []
 

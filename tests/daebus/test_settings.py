@@ -34,6 +34,11 @@ def test_a_bad_time_is_told(bad: object) -> None:
         Daebus("app", grace=bad)
 
 
+def test_a_stall_of_no_time_is_refused_because_it_does_not_mean_never() -> None:
+    with pytest.raises(SettingsError, match="max_stall is 0"):
+        Daebus("app", max_stall=0)
+
+
 def test_a_bad_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAEBUS_MAX_WORKERS", "many")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import CancelledError
 from time import monotonic
 
 import pytest
+import redis
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
 
@@ -292,6 +294,36 @@ def test_headers_that_are_nonsense_begin_a_new_trace(
     assert "forged" not in caplog.text
 
 
+def test_headers_that_are_too_long_for_a_trace_stay_where_they_are(
+    start: Start, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+
+    @app.action("outer")
+    def outer() -> dict[str, str]:
+        with DaebusCaller(app.stats().service) as inner:
+            return dict(inner.call("headers"))
+
+    caller = start(app)
+    long = {"tracestate": "a=1," * 5000, "baggage": "b=2," * 5000, "traceparent": "c" * 20_000}
+
+    assert caller.call("headers", headers=long) == long
+    assert len(caller.call("outer", headers={**long, "traceparent": PARENT})) == 1
+    assert "b=2,b=2" not in caplog.text
+
+
+def test_a_name_without_end_does_not_fill_the_memory_of_spans(
+    start: Start, spans: Spans, url: str, service_name: str
+) -> None:
+    start(make_app())
+    sent = {"action": "add", "payload": {"a": 1}, "service": "x" * 100_000}
+
+    with redis.Redis.from_url(url) as client:
+        client.publish(service_name, json.dumps(sent))
+
+    assert spans.one("CONSUMER").attributes["daebus.caller"] == "x" * 200
+
+
 def test_a_service_that_does_not_trace_passes_the_trace_on(start: Start, service_name: str) -> None:
     app = make_app(traces=False)
 
@@ -307,6 +339,9 @@ def test_a_service_that_does_not_trace_passes_the_trace_on(start: Start, service
     mine = {"traceparent": PARENT.replace("0af", "0bf"), "user": "eve"}
     assert caller.call("outer", {"headers": mine}, headers=theirs) == {"baggage": "a=1", **mine}
     assert caller.call("outer") == {}
+    assert caller.call("outer", headers={"traceparent": PARENT, "baggage": "a" * 20_000}) == {
+        "traceparent": PARENT
+    }
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
@@ -469,3 +504,19 @@ def test_a_switch_that_says_neither_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(SettingsError, match="traces is 'maybe'; it must be 1 or 0"):
         Daebus("app")
+
+
+def test_a_switch_that_is_no_truth_value_is_refused() -> None:
+    with pytest.raises(SettingsError, match="traces is 1; it must be True or False"):
+        Daebus("app", traces=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("package", ["daebus", "turbo_queue"])
+def test_a_propagator_that_there_is_not_is_told(processes: Processes, package: str) -> None:
+    program = f"from {package}.tracing import is_wanted\nis_wanted(True)"
+
+    process = processes.python(program, env={"OTEL_PROPAGATORS": "nonsense"})
+
+    assert process.wait() == 1
+    assert "SettingsError: traces cannot be made as OTEL_PROPAGATORS says" in process.output
+    assert "nonsense" in process.output

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daebus.contracts import ActionContract, Contract
-from daebus.operate.typed_client import client_of
+from daebus.operate.contract.client import client_of
 
 RUFF = Path(sys.executable).parent / "ruff"
 

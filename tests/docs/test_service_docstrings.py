@@ -60,11 +60,12 @@ def test_the_example_runs(
 ) -> None:
     example = EXAMPLES[name]
     monkeypatch.chdir(tmp_path)
-    is_about_running = name.endswith((".stats", ".health"))
+    is_about_running = name.endswith((".stats", ".health", ".contract"))
     with DaebusCaller("calculator") as calculator, DaebusCaller("reports") as reports:
         names: dict[str, Any] = {"calculator": calculator, "reports": reports}
         names["app"] = running if is_about_running else _app()
-        example.globs.update(vars(daebus) | names | {"Path": Path})
+        names["contract"] = running.contract()
+        example.globs = vars(daebus) | {"Path": Path} | example.globs | names
 
         assert doctest.DocTestRunner().run(example).failed == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from daebus import Broadcast, Daebus, DaebusCaller, ServerUnavailable, broadcast
 from daebus.bus.dead_letters import DeadStream
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.mode import read_mode
+from daebus.bus.overview import Inbox as Stored
+from daebus.bus.overview import Overview
 from daebus.bus.presence import find_replicas
 from daebus.deadline import Deadline
 from fixtures.inboxes import Inbox
@@ -66,6 +69,25 @@ def test_what_the_parts_need_is_allowed(users: dict[str, str], own_server: Embed
     assert heard == [1]
 
 
+def test_a_service_without_the_right_to_ask_for_subscribers_is_ready_and_can_be_ended(
+    users: dict[str, str], own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daebus.service.heartbeat.REFRESH_S", 0.1)
+    monkeypatch.setattr("daebus.service.health.BELIEVED_S", 2.0)
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "billing", "-pubsub")
+    app = Daebus("billing", url=users["billing"])
+    app.start()
+
+    assert not threading.Event().wait(2.5)
+
+    assert app.health().troubles == []
+    with DaebusCaller("billing", users["web"]) as caller:
+        caller.call("daebus.drain", {"replica": app.stats().replica_id})
+    eventually(lambda: not app.is_running())
+    app.stop()
+
+
 def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: EmbeddedServer) -> None:
     app, seen = Daebus("ledger", url=users["ledger"], delivery="stream", lease=0.3), []
     app.listen("sales", durable=True)(lambda data: seen.append(data))
@@ -85,6 +107,10 @@ def test_what_an_inbox_needs_is_allowed(users: dict[str, str], own_server: Embed
         assert read_mode(inbox.link, Deadline.after(5), "ledger") is not None
         eventually(lambda: inbox.dead)
         eventually(lambda: inbox.waiting == 0)
+        overview = Overview(users["watcher"])
+        assert overview.look().inboxes == {"ledger": Stored(waiting=0, dead=1)}
+        assert [beat.replica.service for beat in overview.look().beats] == ["ledger"]
+        overview.close()
         dead = DeadStream(users["operator"], "ledger")
         [letter] = dead.entries()
         assert dead.retry(letter.entry)

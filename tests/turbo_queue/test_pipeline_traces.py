@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import get_current_span
 
 from daebus import DaebusCaller
 from fixtures import traced_handlers
@@ -22,6 +23,7 @@ from turbo_queue import Queue, SettingsError
 from turbo_queue.connectors import IterableSource, QueueSink, QueueSource
 from turbo_queue.connectors.kafka import KafkaSink, KafkaSource
 from turbo_queue.pipeline import ExitCode, Pipeline, Record
+from turbo_queue.spans import context_of
 
 #: Spans somewhere else.
 PARENTS = [f"00-{number:032x}-{number:016x}-01" for number in (1, 2)]
@@ -133,6 +135,17 @@ def test_headers_that_are_nonsense_begin_a_new_trace(run: Callable[..., Any], sp
 
     outer, inner = spans.wait_for(2)
     assert (outer.parent_id, inner.parent_id) == (None, outer.id)
+
+
+def test_a_header_that_is_too_long_for_a_trace_is_not_shown_to_the_api_which_would_log_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    headers = (("baggage", b"a=1," * 5000), ("traceparent", PARENTS[0].encode()))
+
+    context = context_of(Record({}, headers=headers))
+
+    assert get_current_span(context).get_span_context().is_valid
+    assert caplog.records == []
 
 
 def test_a_file_may_ask_for_traces(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import msgspec
@@ -102,3 +104,14 @@ def test_the_stats_are_json(queue: Queue) -> None:
     fill_in_batches(queue, [1])
 
     assert msgspec.json.decode(msgspec.json.encode(queue.stats().as_dict()))["ready"]["events"] == 1
+
+
+def test_a_foreign_database_is_not_run_to_count_its_events(queue: Queue) -> None:
+    fill_in_batches(queue, [1, 2])
+    name = "ready_1795247780_019aa5d5-0000-7000-8000-000000000001.db"
+    with closing(sqlite3.connect(queue.path / name)) as database:
+        database.execute("CREATE VIEW batch AS SELECT 1000 AS events")  # Or one without an end.
+
+    stats = queue.stats()
+
+    assert (stats.ready.batches, stats.ready.events) == (2, 2)

@@ -8,6 +8,7 @@ import redis
 from daebus.bus.connection import advice, client, display
 from daebus.channels import ALL_PRESENCE_KEYS, presence_pattern
 from daebus.errors import ServerUnavailable
+from daebus.latency import BUCKETS
 
 #: A key is refreshed so often, and expires when it was not for so long, in seconds.
 REFRESH_S = 2.0
@@ -75,8 +76,9 @@ _decoder = msgspec.json.Decoder(Replica)
 
 
 def encode_replica(replica: Replica) -> bytes:
-    """What stands in the presence key."""
-    return _encoder.encode(replica)
+    """What stands in the presence key. Callers read it every second, so it is kept short."""
+    figures, listened = map(_shortened, (replica.figures, replica.listened))
+    return _encoder.encode(msgspec.structs.replace(replica, figures=figures, listened=listened))
 
 
 def decode_replica(data: object) -> Replica | None:
@@ -84,9 +86,28 @@ def decode_replica(data: object) -> Replica | None:
     if not isinstance(data, bytes):
         return None
     try:
-        return _decoder.decode(data)
+        replica = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    for figures in (*replica.figures.values(), *replica.listened.values()):
+        figures.latency += [0] * (BUCKETS - len(figures.latency))
+    return replica
+
+
+def _shortened(group: dict[str, Figures]) -> dict[str, Figures]:
+    """The same without the empty buckets at the end, and with microseconds at most."""
+    return {
+        name: msgspec.structs.replace(
+            figures,
+            total_s=round(figures.total_s, 6),
+            latency=figures.latency[: _last_used(figures.latency)],
+        )
+        for name, figures in group.items()
+    }
+
+
+def _last_used(latency: list[int]) -> int:
+    return max((number for number, count in enumerate(latency, 1) if count), default=0)
 
 
 def find_replicas(url: str, service: str | None = None) -> list[Replica]:

@@ -11,7 +11,6 @@ from daebus.errors import DaebusError
 from daebus.operate import (
     burying,
     calling,
-    contracting,
     demo,
     listening,
     listing,
@@ -20,7 +19,10 @@ from daebus.operate import (
     running,
     serving,
 )
+from daebus.operate.contract.command import contract
+from daebus.operate.dashboard.command import dashboard
 from daebus.operate.gateway.command import gateway
+from daebus.operate.top.command import top
 
 cli = typer.Typer(
     name="daebus",
@@ -39,12 +41,14 @@ for command in (
     calling.publish,
     listening.listen,
     listing.ps,
+    top,
 ):
     cli.command()(command)
 cli.add_typer(burying.dead, name="dead")
-cli.add_typer(contracting.contract, name="contract")
-cli.command()(probing.probe)
+cli.command()(dashboard)
+cli.add_typer(contract, name="contract")
 cli.command()(gateway)
+cli.command()(probing.probe)
 cli.command()(serving.server)
 cli.command()(demo.demo)
 

@@ -140,6 +140,16 @@ class DeadLetters:
         ids = [_id_of(batch) for _, batch in self._batches()]
         return self._stream.drop_all() + sum(self.drop(each) for each in ids)
 
+    def on_disk(self) -> int:
+        """How many batches of them are on disk.
+
+        Raises:
+            DaebusError: the disk refuses.
+        """
+        with _telling_of_the_disk():
+            folder = spool_folder(self.place, self.service, self.url)
+            return sum(len(Queue(path).dead) for path in _queues_in(folder))
+
     @property
     def _stream(self) -> DeadStream:
         return DeadStream(self.url, self.service)

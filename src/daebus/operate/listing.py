@@ -48,7 +48,7 @@ def ps(
 
     IN PROGRESS are the messages in a handler now, BACKLOG those that wait for
     one in memory, SPILLED those that wait on disk, GAPS how often the
-    connection was lost. Below stands the last run of each background task, by
+    connection was lost. Below stands who is not ready, and the last run of each background task, by
     any replica. Replicas say so every 2 s, and are forgotten after 8 s of
     silence. With --json it is one line, an array of objects. When SERVICE is
     named and not alive, the exit code is 1.
@@ -113,8 +113,17 @@ def _view(replicas: list[Replica], address: str, service: str | None) -> Rendera
     for replica in replicas:
         cells = _cells(replica, replicas_of[replica.service])
         table.add_row(*cells[: len(table.columns)])
-    runs = last_runs(replicas)
-    return Group(table, Text(), _view_of_runs(runs)) if runs else table
+    views: list[RenderableType] = [table]
+    if unready := [replica for replica in replicas if not replica.is_ready]:
+        views += [Text(), *map(_trouble_of, unready)]
+    if runs := last_runs(replicas):
+        views += [Text(), _view_of_runs(runs)]
+    return Group(*views)
+
+
+def _trouble_of(replica: Replica) -> Text:
+    who = f"{replica.service} ({replica.host}:{replica.pid})"
+    return output.cell(f"{who} is not ready: {'; '.join(replica.troubles)}", "red")
 
 
 def _cells(replica: Replica, replicas: int) -> list[Text]:

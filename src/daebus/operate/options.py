@@ -31,6 +31,17 @@ Spool = Annotated[
     ),
 ]
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--folder",
+        metavar="PATH",
+        help="A queue, a pipeline, or a folder that has some; give it several times for more. "
+        "Else the environment's DAEBUS_FOLDERS, else where services keep files.",
+        show_default=False,
+    ),
+]
+
 MetricsPort = Annotated[
     int | None,
     typer.Option(

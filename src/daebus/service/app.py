@@ -81,8 +81,9 @@ class Daebus(Registrar):
         max_inbox: how many messages the inbox may hold (`DAEBUS_MAX_INBOX`, 1,000,000).
         deduplication: seconds within which a message that is sent again is stored once, and a call
             with an `idempotency_key` gets its first answer again (`DAEBUS_DEDUPLICATION`, 300.0).
-        max_stall: seconds for which messages may wait while no handler finishes, before the service
-            calls itself neither ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
+        max_stall: seconds for which messages may wait for threads, for the event loop or for
+            processes while none of these finishes any, before the service calls itself neither
+            ready nor alive (`DAEBUS_MAX_STALL`, 300.0).
         metrics_port: serve metrics for Prometheus and probes of its health at this port, 0 for any
             that is free (`DAEBUS_METRICS_PORT`); none if None.
         metrics_host: … at this address (`DAEBUS_METRICS_HOST`, 127.0.0.1).
@@ -245,7 +246,7 @@ class Daebus(Registrar):
         if lifecycle is None:
             return
         if lifecycle.owns_current_thread():
-            lifecycle.stop_soon()
+            lifecycle.stop_soon("its own code")
         else:
             lifecycle.stop()
 

@@ -35,6 +35,7 @@ from daebus.service.processes import Processes
 from daebus.service.registry import Gap, Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Place, Routes, traced
+from daebus.service.runner import Runner
 from daebus.service.runners import Runners
 from daebus.service.sources import Source
 from daebus.service.spool import Spool
@@ -205,7 +206,7 @@ class Assembly:
             self.link,
             self.subscription.private,
             incidents,
-            progress=self._progress,
+            progress=[functools.partial(_progress, runner) for runner in self.runners],
             is_stopping=stopping.is_set,
             is_inbox_read=self._is_inbox_read,
             max_stall_s=settings.max_stall_s,
@@ -254,10 +255,6 @@ class Assembly:
     def _tallies(self) -> list[Tally]:
         return [tally for runner in self.runners for tally in runner.tallies()]
 
-    def _progress(self) -> tuple[int, int]:
-        """How many messages wait, and how many were handled."""
-        return sum(runner.waiting for runner in self.runners), handled(self._tallies())
-
     def _stored(self) -> tuple[int, int] | None:
         """How many messages are in the inbox and among the dead letters, if there is an inbox."""
         if self._inbox is None:
@@ -266,6 +263,11 @@ class Assembly:
 
     def _is_inbox_read(self) -> bool:
         return self._inbox is None or self._inbox.is_read()
+
+
+def _progress(runner: Runner) -> tuple[int, int]:
+    """See `Progress`."""
+    return runner.waiting + runner.spilled, handled(runner.tallies())
 
 
 def _one_at_a_time(offer: Offer) -> Offer:

@@ -93,6 +93,9 @@ class ServiceSettings:
         lease_s = seconds("lease", lease, 10.0)
         if lease_s < 0.1:  # noqa: PLR2004
             raise SettingsError(f"lease is {lease_s:g}; it must be 0.1 s or more")
+        max_stall_s = seconds("max_stall", max_stall, 300.0)
+        if max_stall_s == 0:  # Whoever means "never" would have it started anew again and again.
+            raise SettingsError("max_stall is 0; it must be more, such as 1e9 for never")
         return cls(
             max_workers=workers,
             max_backlog=number("max_backlog", max_backlog, 10_000),
@@ -121,7 +124,7 @@ class ServiceSettings:
             max_deliveries=number("max_deliveries", max_deliveries, 5),
             max_inbox=number("max_inbox", max_inbox, 1_000_000),
             deduplication_s=seconds("deduplication", deduplication, 300.0),
-            max_stall_s=seconds("max_stall", max_stall, 300.0),
+            max_stall_s=max_stall_s,
             metrics_port=settings.port("metrics_port", metrics_port),
             metrics_host=settings.text("metrics_host", metrics_host) or "127.0.0.1",
             probe_file=None if probe is None else Path(probe).absolute(),

@@ -113,10 +113,6 @@ class Holdings:
             self._wanted = None
             return 0 if self._is_ended else self._room
 
-    def has_room(self) -> bool:
-        """Whether more could be taken in hand."""
-        return self._room > 0
-
     def wait_for_change(self, timeout_s: float) -> bool:
         """Wait until a message is out of hand, or so long; False when no more are wanted."""
         with self._changed:

@@ -20,7 +20,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from daebus.bus.commands import Receivers
-from daebus.channels import is_pattern
+from daebus.channels import MAX_NAME_LENGTH, is_pattern
 from daebus.errors import Code
 from daebus.service.context import current
 from daebus.service.exchange import Exchange
@@ -67,7 +67,8 @@ def _of_listener(channel: str) -> Describe:
         attributes["messaging.destination.template"] = channel
 
     def describe(exchange: Exchange) -> Description:
-        return name, kind, {**attributes, "messaging.destination.name": exchange.request.channel}
+        channel = exchange.request.channel[:MAX_NAME_LENGTH]
+        return name, kind, {**attributes, "messaging.destination.name": channel}
 
     return describe
 
@@ -78,15 +79,16 @@ def _consumer(destination: str) -> Description:
 
 
 def _facts(exchange: Exchange) -> dict[str, str | int | float]:
+    """What is known of the message; what others chose is cut: thousands of spans wait in memory."""
     request = exchange.request
     facts: dict[str, str | int | float] = {
         "daebus.delivery_count": request.delivery_count,
         "daebus.waited_s": monotonic() - exchange.received_at,
     }
     if request.message_id is not None:
-        facts["messaging.message.id"] = request.message_id
+        facts["messaging.message.id"] = request.message_id[:MAX_NAME_LENGTH]
     if request.service is not None:
-        facts["daebus.caller"] = request.service
+        facts["daebus.caller"] = request.service[:MAX_NAME_LENGTH]
     return facts
 
 

@@ -38,6 +38,35 @@ class Vitals:
     troubles: list[str] = field(default_factory=list)
 
 
+#: How many messages wait, and how many were handled, where handlers of one kind run.
+Progress = Callable[[], tuple[int, int]]
+
+
+class _Flow:
+    """Whether messages get on where handlers of one kind run."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._handled = 0
+        self.moved_at = monotonic()
+
+    def beat(self, now: float) -> None:
+        waiting, handled = self._progress()
+        if not waiting or handled != self._handled:
+            self.moved_at = now
+        self._handled = handled
+
+    def trouble(self, now: float, max_stall_s: float) -> str:
+        """Nothing while it gets on, or has not been held up for long."""
+        stalled_s = now - self.moved_at
+        if stalled_s <= max_stall_s:
+            return ""
+        waiting, handled = self._progress()
+        if not waiting or handled != self._handled:
+            return ""
+        return f"{waiting:,} messages wait, and none was finished for {stalled_s:.0f} s"
+
+
 class Health:
     """Watches one replica.
 
@@ -45,7 +74,8 @@ class Health:
         link: the connection that messages come on.
         channels: those that nobody but this replica subscribes to.
         incidents: where deafness is counted.
-        progress: how many messages wait, and how many were handled.
+        progress: of the threads, of the event loop and of the processes: one that gets on must not
+            hide that another does not.
         is_stopping: whether somebody has asked the service to stop.
         is_inbox_read: whether the inbox is being read, if there is one.
         max_stall_s: messages may wait so long while none is finished.
@@ -57,7 +87,7 @@ class Health:
         channels: Iterable[str],
         incidents: Incidents,
         *,
-        progress: Callable[[], tuple[int, int]],
+        progress: Iterable[Progress],
         is_stopping: Callable[[], bool],
         is_inbox_read: Callable[[], bool],
         max_stall_s: float,
@@ -65,28 +95,29 @@ class Health:
         self._link = link
         self._channels = [name.encode() for name in channels]
         self._incidents = incidents
-        self._progress = progress
+        self._flows = [_Flow(each) for each in progress]
         self._is_stopping = is_stopping
         self._is_inbox_read = is_inbox_read
         self._max_stall_s = max_stall_s
         self._has_started = False
-        self._beat_at = self._heard_at = self._moved_at = monotonic()
-        self._handled = 0
+        self._beat_at = self._heard_at = monotonic()
         self._was_deaf = False
 
     def start(self) -> None:
         """The service takes messages from now on."""
-        self._heard_at = self._moved_at = self._beat_at = monotonic()
+        self._heard_at = self._beat_at = now = monotonic()
+        for flow in self._flows:
+            flow.moved_at = now
         self._has_started = True
 
     def beat(self) -> None:
         """Look after all that is watched. Called by the heartbeat, every few seconds."""
         now = self._beat_at = monotonic()
-        waiting, handled = self._progress()
-        if not waiting or handled != self._handled:
-            self._moved_at = now
-        self._handled = handled
-        if self._link.is_up and not self._is_stopping():
+        for flow in self._flows:
+            flow.beat(now)
+        if not self._link.is_up:
+            self._heard_at = now  # Who is connected and hears nothing is deaf.
+        elif not self._is_stopping():
             self._link.send(Asked(self._hear, "PUBSUB", "NUMSUB", *self._channels))
 
     def look(self) -> Vitals:
@@ -96,25 +127,16 @@ class Health:
         if self._is_stopping():
             return Vitals(is_live=True, is_ready=False, troubles=["it is stopping"])
         now = monotonic()
-        stalled = self._stall(now)
+        stalls = [text for flow in self._flows if (text := flow.trouble(now, self._max_stall_s))]
         deaf_s = now - self._heard_at
-        troubles = [stalled, self._deafness(deaf_s)]
+        troubles = [*stalls, self._deafness(deaf_s)]
         if not self._is_inbox_read():
             troubles.append("its inbox is not read")
         if stopped := now - self._beat_at > BELIEVED_S:
             troubles.append(f"its heartbeat stopped {now - self._beat_at:.0f} s ago")
         is_deaf_for_good = self._link.is_up and deaf_s > DEAF_FOR_GOOD_S
         told = [trouble for trouble in troubles if trouble]
-        return Vitals(not (stalled or stopped or is_deaf_for_good), not told, told)
-
-    def _stall(self, now: float) -> str:
-        stalled_s = now - self._moved_at
-        if stalled_s <= self._max_stall_s:
-            return ""
-        waiting, handled = self._progress()
-        if not waiting or handled != self._handled:
-            return ""
-        return f"{waiting:,} messages wait, and none was finished for {stalled_s:.0f} s"
+        return Vitals(not (stalls or stopped or is_deaf_for_good), not told, told)
 
     def _deafness(self, deaf_s: float) -> str:
         if not self._link.is_up:

@@ -95,7 +95,8 @@ class Inbox:
         self._routes = routes
         self._mode = mode_of(settings, routes)
         self._look_at_s = 0.0
-        self._read_at_s = monotonic()
+        #: Since when it has been asked for messages in vain; None while it waits for room.
+        self._asked_at_s: float | None = None
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._run, name="daebus-inbox", daemon=True)
@@ -142,16 +143,19 @@ class Inbox:
 
     def is_read(self) -> bool:
         """Whether messages are taken from it as long as there is room for them."""
-        is_late = monotonic() - self._read_at_s > LATE_READ_S
-        return self._reader.is_alive() and not (is_late and self._holdings.has_room())
+        asked_at_s = self._asked_at_s
+        is_late = asked_at_s is not None and monotonic() - asked_at_s > LATE_READ_S
+        return self._reader.is_alive() and not is_late
 
     # --- the thread that takes messages ---
 
     def _run(self) -> None:
         while (room := self._holdings.wait_for_room()) > 0:
+            if self._asked_at_s is None:
+                self._asked_at_s = monotonic()
             try:
                 entries = self._next(room)
-                self._read_at_s = monotonic()
+                self._asked_at_s = None
                 for entry in entries:
                     self._take(entry)
             except GroupMissing:
@@ -216,7 +220,6 @@ class Inbox:
     def _offer(self, exchange: Exchange) -> bool:
         """Wait until there is room; what is not taken when the service stops is given back."""
         while not self._offer_now(exchange):
-            self._read_at_s = monotonic()  # It waits for the handlers, not for the server.
             if not self._holdings.wait_for_change(ROOM_WAIT_S):
                 if exchange.delivery is not None:
                     exchange.delivery.given_back()

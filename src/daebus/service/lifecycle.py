@@ -63,6 +63,8 @@ class Lifecycle:
         self._pid = os.getpid()
         #: Set by whoever asks to stop; also from a signal handler.
         self.stopping = stopping
+        #: Set once the start is over, however it went.
+        self._start_is_over = threading.Event()
         self._stop_lock = threading.Lock()
         self._is_stopped = False
         self._has_called_start_hooks = False
@@ -76,7 +78,7 @@ class Lifecycle:
             stopping=stopping,
             enter=self._enter,
             on_gap=self._on_gap,
-            drain=self.stop_soon,
+            drain=lambda: self.stop_soon("daebus.drain"),
         )
         #: What it is and has done.
         self.describe = self._parts.describe
@@ -99,6 +101,12 @@ class Lifecycle:
             SettingsError: nothing can be kept on disk, though the settings demand it.
             Exception: what an `on_start` function raised.
         """
+        try:
+            self._start()
+        finally:
+            self._start_is_over.set()
+
+    def _start(self) -> None:
         service = self._service
         # First what tells that it is not ready yet.
         self._parts.status.start()
@@ -146,12 +154,22 @@ class Lifecycle:
             extra={"event": "service.ready"},
         )
 
-    def stop_soon(self) -> None:
-        """Stop in a thread of its own, for who must not wait for it."""
+    def stop_soon(self, who: str) -> None:
+        """Stop in a thread of its own, for who must not wait for it.
+
+        Args:
+            who: asks for it, for the log.
+        """
+        if self.stopping.is_set():
+            return  # Whoever asked first stops it; a stranger may ask thousands of times.
         self.stopping.set()
+        log.info(
+            "service %r is to stop: asked by %s", self._service, who, extra={"event": "stop.asked"}
+        )
         threading.Thread(target=self._stop_by_itself, name="daebus-stop", daemon=True).start()
 
     def _stop_by_itself(self) -> None:
+        self._start_is_over.wait()  # Parts that are being started cannot be stopped.
         try:
             self.stop()
         except Exception:

@@ -21,6 +21,11 @@ from daebus.service.routes import Routes
 
 log = get_logger(__name__)
 
+#: How long the server may take at a stop to confirm that nothing more comes, in seconds: at least
+#: this, so that a service without a grace time stops without an error, and at most that.
+LEAST_CONFIRM_S = 0.5
+MOST_CONFIRM_S = 1.0
+
 
 class Subscription:
     """The consumer of the service's link.
@@ -81,8 +86,8 @@ class Subscription:
     def stop(self, deadline: Deadline) -> None:
         """See `Source`. The server then tells callers that nobody listens."""
         if self._link.is_up:
-            until = Deadline.after(min(1.0, deadline.remaining_s()))
-            self._link.unsubscribe_all(until, but=self._kept)
+            wait_s = min(MOST_CONFIRM_S, max(LEAST_CONFIRM_S, deadline.remaining_s()))
+            self._link.unsubscribe_all(Deadline.after(wait_s), but=self._kept)
 
     def look_for_others(self) -> None:
         """Tell once when requests come on the channel that other replicas hear as well."""

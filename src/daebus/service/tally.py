@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from time import monotonic
 
 from daebus.bus.presence import Figures
-from daebus.latency import BOUNDS_S, BUCKETS
+from daebus.latency import BUCKETS, bucket_of
 from daebus.service.exchange import Exchange
 from daebus.service.routes import Route
 
@@ -47,7 +46,7 @@ class Tally:
         elapsed_s = monotonic() - exchange.received_at
         count.handled += 1
         count.total_s += elapsed_s
-        count.latency[bisect_left(BOUNDS_S, elapsed_s)] += 1
+        count.latency[bucket_of(elapsed_s)] += 1
         if is_error:
             count.errors += 1
             self.errors += 1

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from math import inf
 from os import PathLike
@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from turbo_queue import tracing
 from turbo_queue.connectors.interface import Sink, Source
+from turbo_queue.discovery import PIPELINE_LOCK
 from turbo_queue.errors import PipelineFailed, SettingsError, reporting
 from turbo_queue.forks import watch
 from turbo_queue.locks import lock, open_to_lock, release
@@ -32,9 +33,6 @@ from turbo_queue.safe_folders import make_private
 from turbo_queue.settings import metrics_address
 from turbo_queue.signals import StopSignals
 from turbo_queue.systemd import Notifier
-
-#: Held while a pipeline runs in its folder.
-_LOCK_FILE = "pipeline.lock"
 
 
 class Pipeline:
@@ -277,10 +275,12 @@ class Pipeline:
 
     def _lock(self) -> int:
         watch(self)
-        path = self.folder / _LOCK_FILE
+        path = self.folder / PIPELINE_LOCK
         with reporting("locking the folder", path):
             descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT)
         if lock(descriptor):
+            with suppress(OSError):  # For those who look on; no reason not to run.
+                os.pwrite(descriptor, b"%-10d\n" % os.getpid(), 0)
             return descriptor
         release(descriptor)
         raise PipelineFailed(

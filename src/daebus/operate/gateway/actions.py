@@ -14,8 +14,6 @@ from daebus import settings
 from daebus.client.caller import TIMEOUT_S
 from daebus.client.loop_calls import LoopStream
 from daebus.errors import DaebusError, ServiceUnavailable
-from daebus.operate.asking import Asking, raw_json
-from daebus.operate.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, EventWriter, event, next_within
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.limits import STOPPING, Limits, Refused, Slots
 from daebus.operate.gateway.requests import (
@@ -25,8 +23,16 @@ from daebus.operate.gateway.requests import (
     wants_events,
     wants_no_answer,
 )
-from daebus.operate.http_errors import Problem, problem_of
-from daebus.operate.web_server import ClientGone, Ending, Receive, Scope, Send
+from daebus.operate.web.asking import Asking, raw_json
+from daebus.operate.web.event_stream import (
+    KEEP_ALIVE,
+    KEEP_ALIVE_S,
+    EventWriter,
+    event,
+    next_within,
+)
+from daebus.operate.web.http_errors import Problem, problem_of
+from daebus.operate.web.server import ClientGone, Ending, Receive, Scope, Send
 
 
 @dataclass

@@ -22,7 +22,6 @@ from daebus.contracts import ActionContract, Contract
 from daebus.errors import DaebusError, ServiceUnavailable
 from daebus.logs import describe, get_logger
 from daebus.messages import MAX_MESSAGE_BYTES, WIRE_VERSION
-from daebus.operate.asking import Asking
 from daebus.operate.gateway.actions import Actions
 from daebus.operate.gateway.channels import Channels
 from daebus.operate.gateway.exposed import Exposed
@@ -30,9 +29,10 @@ from daebus.operate.gateway.limits import STOPPING, Limits, Refused
 from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.page import page
 from daebus.operate.gateway.shown import shown
-from daebus.operate.http_errors import Problem, problem_of
-from daebus.operate.web_guard import HostGuard, TokenGuard
-from daebus.operate.web_server import App, ClientGone, Ending, Receive, Scope, Send
+from daebus.operate.web.asking import Asking
+from daebus.operate.web.guard import HostGuard, TokenGuard
+from daebus.operate.web.http_errors import Problem, problem_of
+from daebus.operate.web.server import App, ClientGone, Ending, Receive, Scope, Send
 
 log = get_logger(__name__)
 

@@ -11,15 +11,21 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from daebus.channels import is_pattern
 from daebus.errors import BadMessage, DaebusError
-from daebus.operate.asking import Asking, raw_json
-from daebus.operate.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, EventWriter, event, next_within
-from daebus.operate.fan_out import Listener, TooSlow
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.limits import Limits, Refused, Slots
 from daebus.operate.gateway.requests import wants_events
-from daebus.operate.http_errors import Problem, problem_of
-from daebus.operate.web_guard import refuse
-from daebus.operate.web_server import ClientGone, Ending, Receive, Scope, Send
+from daebus.operate.web.asking import Asking, raw_json
+from daebus.operate.web.event_stream import (
+    KEEP_ALIVE,
+    KEEP_ALIVE_S,
+    EventWriter,
+    event,
+    next_within,
+)
+from daebus.operate.web.fan_out import Listener, TooSlow
+from daebus.operate.web.guard import refuse
+from daebus.operate.web.http_errors import Problem, problem_of
+from daebus.operate.web.server import ClientGone, Ending, Receive, Scope, Send
 
 #: Why a WebSocket is closed (RFC 6455, 7.4.1, and the registry of IANA).
 NOT_ALLOWED, BAD_FRAME, FAILED, TRY_LATER = 1008, 1007, 1011, 1013

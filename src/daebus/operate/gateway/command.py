@@ -15,7 +15,7 @@ from daebus.logs import show_logs
 from daebus.operate import options, output
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.running import LogLevel
-from daebus.operate.web_extra import check_installed
+from daebus.operate.web.extra import check_installed
 
 #: How long requests may take at a stop by default, in seconds.
 GRACE_S = 10.0
@@ -138,8 +138,8 @@ def gateway(
     # Only here: these need the extra.
     from daebus.operate.gateway.app import Door, opener  # noqa: PLC0415
     from daebus.operate.gateway.limits import Limits  # noqa: PLC0415
-    from daebus.operate.web_guard import LOOPBACK_NAMES, is_loopback  # noqa: PLC0415
-    from daebus.operate.web_server import serve  # noqa: PLC0415
+    from daebus.operate.web.guard import LOOPBACK_NAMES, is_loopback  # noqa: PLC0415
+    from daebus.operate.web.server import serve  # noqa: PLC0415
 
     token = _checked_token(settings.text("gateway_token", token))
     is_private = is_loopback(host)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from daebus.operate.http_errors import Problem
+from daebus.operate.web.http_errors import Problem
 
 #: What is told to those whose requests the end of the gateway cuts off.
 STOPPING = Problem(503, "stopping", "The gateway stops; the request was cancelled")

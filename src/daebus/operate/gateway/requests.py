@@ -8,8 +8,8 @@ import math
 from starlette.requests import ClientDisconnect, Request
 
 from daebus.operate.gateway.limits import Refused
-from daebus.operate.http_errors import Problem
-from daebus.operate.web_server import ClientGone
+from daebus.operate.web.http_errors import Problem
+from daebus.operate.web.server import ClientGone
 from daebus.tracing import HEADERS
 
 #: How long a client may take to send its body, in seconds.

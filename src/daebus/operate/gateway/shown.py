@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from daebus.contracts import Contract, Schema
+from daebus.operate.contract.json_schema import HERE
 from daebus.operate.gateway.exposed import Exposed
-from daebus.operate.json_schema import HERE
 
 
 def shown(contract: Contract, exposed: Exposed) -> Contract:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from daebus.contracts import Schema
-from daebus.operate.python_text import Names, bracketed, docstring, literal, statement
-from daebus.operate.schema_kinds import alternatives, as_json, choices_of, kind_of
+from daebus.operate.contract.python_text import Names, bracketed, docstring, literal, statement
+from daebus.operate.contract.schema_kinds import alternatives, as_json, choices_of, kind_of
 
 #: Texts that stand for something else.
 _FORMATS = {

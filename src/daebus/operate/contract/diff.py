@@ -12,8 +12,8 @@ from enum import Enum
 import msgspec
 
 from daebus.contracts import ActionContract, ChannelContract, Contract, Schema
-from daebus.operate.differences import Difference, Rule
-from daebus.operate.schema_diff import compare
+from daebus.operate.contract.differences import Difference, Rule
+from daebus.operate.contract.schema_diff import compare
 
 
 class Part(Enum):

@@ -1,6 +1,6 @@
 """A small web server for the commands that need one: ASGI over uvicorn, and how it ends.
 
-Needs the extra `web`: import it behind `web_extra.check_installed`.
+Needs the extra `web`: import it behind `extra.check_installed`.
 
 The first Ctrl-C or SIGTERM stops accepting, ends what has no end by itself, and lets the requests
 that run finish within the grace time. The second ends at once.

@@ -10,9 +10,16 @@ from collections.abc import Iterator
 from typing import Literal
 
 from daebus.contracts import Schema
-from daebus.operate.differences import Difference, Rule
-from daebus.operate.schema_kinds import ANY, alternatives, in_words, kind_of, paired, text_of
-from daebus.operate.schema_limits import differences, limit_of
+from daebus.operate.contract.differences import Difference, Rule
+from daebus.operate.contract.schema_kinds import (
+    ANY,
+    alternatives,
+    in_words,
+    kind_of,
+    paired,
+    text_of,
+)
+from daebus.operate.contract.schema_limits import differences, limit_of
 
 
 def compare(

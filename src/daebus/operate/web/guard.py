@@ -13,8 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from daebus.operate.http_errors import Problem
-from daebus.operate.web_server import App, Receive, Scope, Send
+from daebus.operate.web.http_errors import Problem
+from daebus.operate.web.server import App, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -94,7 +94,7 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the app do it."""
-        if scope["path"] in self._open_paths or self._has_token(scope):
+        if scope["path"] in self._open_paths or self.has_token(scope):
             await self._app(scope, receive, send)
             return
         problem = Problem(
@@ -105,7 +105,8 @@ class TokenGuard:
         )
         await refuse(scope, receive, send, problem, {"www-authenticate": "Bearer"})
 
-    def _has_token(self, scope: Scope) -> bool:
+    def has_token(self, scope: Scope) -> bool:
+        """Whether a request has the token."""
         kind, _, given = _header(scope, b"authorization").partition(" ")
         if kind.lower() == "bearer" and self.is_token(given.strip()):
             return True

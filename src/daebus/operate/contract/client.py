@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from daebus.contracts import ActionContract, Contract, Schema
-from daebus.operate.python_text import Names, bracketed, docstring, literal
-from daebus.operate.python_types import UNSET, PythonTypes
+from daebus.operate.contract.python_text import Names, bracketed, docstring, literal
+from daebus.operate.contract.python_types import UNSET, PythonTypes
 
 #: What the module needs if it says this, in the order in which it is imported.
 _IMPORTS = (

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from daebus.operate.web_server import Send
+from daebus.operate.web.server import Send
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from daebus.contracts import Contract
 from daebus.deadline import Deadline
 from daebus.errors import BadMessage
 from daebus.messages import MAX_MESSAGE_BYTES, check_limits
-from daebus.operate.fan_out import FanOut, Listener
+from daebus.operate.web.fan_out import FanOut, Listener
 
 #: How long the first connection may take, in seconds.
 CONNECT_S = 10.0

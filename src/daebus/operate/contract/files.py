@@ -13,7 +13,8 @@ from daebus.client.caller import DaebusCaller
 from daebus.contracts import Contract
 from daebus.errors import SettingsError
 from daebus.messages import DECODE_ERRORS, MAX_DEPTH
-from daebus.operate import asyncapi, json_schema, output
+from daebus.operate import output
+from daebus.operate.contract import asyncapi, json_schema
 from daebus.operate.loading import load_app
 
 

@@ -11,10 +11,10 @@ from daebus.contracts import Contract
 from daebus.errors import SettingsError
 from daebus.logs import printable
 from daebus.operate import options, output
-from daebus.operate.contract_diff import Change, changes_between
-from daebus.operate.contract_files import Format, contract_at, contract_of_running, written
+from daebus.operate.contract.client import client_of
+from daebus.operate.contract.diff import Change, changes_between
+from daebus.operate.contract.files import Format, contract_at, contract_of_running, written
 from daebus.operate.output import ExitCode
-from daebus.operate.typed_client import client_of
 
 contract = typer.Typer(
     no_args_is_help=True,

@@ -6,8 +6,15 @@ import math
 from collections.abc import Iterator
 
 from daebus.contracts import Schema
-from daebus.operate.differences import Difference, Rule
-from daebus.operate.schema_kinds import ANNOTATIONS, as_json, choices_of, in_words, kind_of, text_of
+from daebus.operate.contract.differences import Difference, Rule
+from daebus.operate.contract.schema_kinds import (
+    ANNOTATIONS,
+    as_json,
+    choices_of,
+    in_words,
+    kind_of,
+    text_of,
+)
 
 #: Those for which a greater figure allows less, and those for which it allows more.
 _LEAST = ("minLength", "minItems", "minProperties")

@@ -1,0 +1,1 @@
+"""`daebus dashboard`: what `daebus top` shows, as a small web page on loopback."""

@@ -1,0 +1,1 @@
+"""What is running: services, queues and pipelines, with rates and latencies."""

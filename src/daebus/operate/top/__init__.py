@@ -1,0 +1,1 @@
+"""`daebus top`: a live view of what is running."""
