@@ -10,6 +10,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
@@ -131,6 +132,28 @@ def test_a_stop_ends_what_has_no_end(processes: Processes, url: str, service_nam
             listener.recv(5)
         assert listener.close_code == 1012
         assert gateway.process.wait(5) == 0
+
+
+def test_who_holds_up_a_stop_is_cut_off_with_an_answer(
+    processes: Processes, own_server: EmbeddedServer, service_name: str
+) -> None:
+    options = ["--expose", service_name, "--channel", "*", "--grace", "0.1"]
+    with (
+        started_gateway(processes, service_name, own_server.url, *options) as gateway,
+        closing(half_a_request(gateway)) as half,
+        closing(http.client.HTTPConnection(urlsplit(gateway.url).netloc)) as listener,
+    ):
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            listener.request("GET", "/channels/x", headers=EVENTS)
+            assert gateway.client.get("/live").status_code == 200  # It has read the others, too.
+            gateway.process.signal(signal.SIGTERM)
+
+            assert (half.getresponse().status, listener.getresponse().status) == (503, 503)
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+        assert gateway.process.wait() == 0
+        assert "Traceback" not in gateway.process.output
 
 
 def test_a_killed_replica_is_told_as_an_unknown_outcome(

@@ -30,6 +30,7 @@ from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.page import page
 from daebus.operate.gateway.shown import shown
 from daebus.operate.web.asking import Asking
+from daebus.operate.web.cut_off import CutOff
 from daebus.operate.web.guard import HostGuard, TokenGuard
 from daebus.operate.web.http_errors import Problem, problem_of
 from daebus.operate.web.server import App, ClientGone, Ending, Receive, Scope, Send
@@ -102,7 +103,7 @@ def _app(door: Door, asking: Asking, ending: Ending) -> App:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
         )
-    return HostGuard(app, door.hosts, door.origins)
+    return CutOff(HostGuard(app, door.hosts, door.origins), STOPPING)
 
 
 class _Endpoint:
