@@ -265,6 +265,7 @@ def test_chosen_pages_and_names_are_let_in(small: Gateway) -> None:
 
     assert preflight.headers["access-control-allow-origin"] == page
     assert (answer.text, answer.headers["access-control-allow-origin"]) == ("1", page)
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
 
 
 def test_a_large_body_is_refused_before_it_is_read(small: Gateway) -> None:

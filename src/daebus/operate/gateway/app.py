@@ -102,6 +102,7 @@ def _app(door: Door, asking: Asking, ending: Ending) -> App:
             allow_origins=door.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            expose_headers=["Retry-After"],
         )
     return CutOff(HostGuard(app, door.hosts, door.origins), STOPPING)
 
