@@ -9,7 +9,6 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from statistics import median
 from urllib.parse import quote
 
 import httpx
@@ -135,8 +134,8 @@ def test_an_unknown_service_and_an_unexposed_one_are_not_found(gateway: Gateway)
 
 def test_an_overloaded_service_is_told_with_a_time_to_come_again(small: Gateway) -> None:
     # The calls give up, their handler does not: some run or wait, and the next is refused.
-    path = f"/services/{small.service}_narrow/actions/hold?timeout=0.05"
-    answers = [small.client.post(path) for _ in range(6)]
+    path = f"/services/{small.service}_narrow/actions/hold?timeout="
+    answers = [small.client.post(path + seconds) for seconds in ["0.05"] * 5 + ["2"]]
 
     assert {each.json()["code"] for each in answers} == {"timeout", "overloaded"}
     assert answers[-1].status_code == 503
@@ -183,8 +182,9 @@ def test_only_the_headers_of_traces_are_passed_on(gateway: Gateway) -> None:
 def test_answers_leave_at_once(gateway: Gateway) -> None:
     answers = [gateway.post("add", '{"a": 1}') for _ in range(60)]
 
-    # Head and body are sent one after the other, and must not wait for each other's receipt.
-    assert median(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
+    # Head and body are sent one after the other, and must not wait for each other's receipt: that
+    # takes 40 ms each time, once the connection is warm.
+    assert min(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
 
 
 def test_who_wants_no_answer_does_not_wait(gateway: Gateway) -> None:
