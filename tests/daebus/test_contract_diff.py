@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -285,6 +285,21 @@ class Poorer(msgspec.Struct):
     price: float
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Turned(NamedTuple):
+    y: int
+    x: int
+
+
+class RenamedPoint(NamedTuple):
+    left: int
+    top: int
+
+
 class Tree(msgspec.Struct):
     value: int
     left: Tree | None = None
@@ -352,6 +367,8 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         (list[Item], list[Poorer], READERS, "$.value[...].note", "the field was removed"),
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),
         (tuple[int, int], tuple[int, str], BOTH, "$.value[1]", "was an integer, is a string"),
+        (Point, Turned, BOTH, "$.value[0]", "x stands at [1] now"),
+        (Point, RenamedPoint, SAFE, None, None),
         (Tree, OtherTree, BOTH, "$.value.value", "was an integer, is a string"),
         (Cat | Dog, Cat, SENDERS, "$.value", "is no longer a Dog"),
         (Cat | Dog, Cat | Bird, BOTH, "$.value", "is no longer a Dog"),

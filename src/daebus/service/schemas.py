@@ -175,7 +175,9 @@ class Schemas:
         if isinstance(info, types.NamedTupleType) or getattr(info, "array_like", False):
             is_closed = is_closed or isinstance(info, types.NamedTupleType)
             most = {"maxItems": len(properties)} if is_closed else {}
-            items = {"prefixItems": list(properties.values()), "minItems": len(required)}
+            # Their names tell a reader, and `contract diff`, which is which.
+            named = [{"title": name, **field} for name, field in properties.items()]
+            items = {"prefixItems": named, "minItems": len(required)}
             return {**about, "type": "array", **items, **most}
         others = {"additionalProperties": False} if is_closed else {}
         fields = {"properties": properties, "required": required}

@@ -96,6 +96,7 @@ class _Comparison:
             yield from self._of_objects(old, new, path)
 
     def _of_arrays(self, old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+        yield from _moved(old, new, path)
         first = max(len(old.get("prefixItems", [])), len(new.get("prefixItems", [])))
         for place in range(first):
             before, after = _item(old, place), _item(new, place)
@@ -166,6 +167,22 @@ class _Comparison:
             yield Difference(inner, Rule.NARROWED, "only the named fields are read")
         elif isinstance(after, dict):
             yield Difference(inner, Rule.WIDENED, "may have fields of any name")
+
+
+def _moved(old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+    """The items with a name that are elsewhere now: what is read there has another meaning."""
+    before, after = (
+        {
+            item["title"]: place
+            for place, item in enumerate(each.get("prefixItems", []))
+            if "title" in item
+        }
+        for each in (old, new)
+    )
+    for name, place in before.items():
+        if after.get(name, place) != place:
+            text = f"{name} stands at [{after[name]}] now"
+            yield Difference(f"{path}[{place}]", Rule.CHANGED, text)
 
 
 def _item(schema: Schema, place: int) -> Schema | None:
