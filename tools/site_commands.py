@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterator
 from html import escape
 from importlib import import_module
+from textwrap import dedent
 from typing import Any
 
 import typer
 
 _MARK = re.compile(r"^<!-- commands of ([\w.]+):(\w+) -->$", re.MULTILINE)
 _EXAMPLES = re.compile(r"^Examples?:\n", re.MULTILINE)
+#: Lines of a help text that stand further in: what somebody would type, or write into a file.
+_SHOWN = re.compile(r"((?:^  .*(?:\n|\Z))+)", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -35,7 +38,7 @@ def _chapters(command: Any, context: Any, level: int) -> Iterator[str]:
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
     yield _prose(command.help or "")
     yield _table(command, context)
-    yield _as_text(command.epilog or "")
+    yield _as_code("\n".join(filter(None, (command.epilog or "").splitlines())), "text")
     for name, child in getattr(command, "commands", {}).items():
         if not child.hidden:
             below = typer.Context(child, info_name=name, parent=context)
@@ -44,15 +47,18 @@ def _chapters(command: Any, context: Any, level: int) -> Iterator[str]:
 
 def _prose(text: str) -> str:
     """The help's paragraphs, and its examples as they would be typed."""
-    paragraphs, examples, *_ = [*_EXAMPLES.split(text.strip(), maxsplit=1), ""]
-    lines = "\n".join(line.strip() for line in examples.splitlines())
-    shown = f"\n```bash\n{lines}\n```\n" if examples else ""
-    return f"{_escaped(paragraphs.strip())}\n{shown}"
+    # Typer's help needs a backslash before a bracket.
+    text = text.strip().replace("\\[", "[")
+    paragraphs, examples, *_ = [*_EXAMPLES.split(text, maxsplit=1), ""]
+    parts = [
+        _as_code(part, "text") if number % 2 else _escaped(part)
+        for number, part in enumerate(_SHOWN.split(paragraphs))
+    ]
+    return "".join([*parts, "\n", _as_code(examples, "bash")])
 
 
-def _as_text(epilog: str) -> str:
-    lines = "\n".join(filter(None, epilog.splitlines()))
-    return f"```text\n{lines}\n```\n" if lines else ""
+def _as_code(text: str, language: str) -> str:
+    return f"\n```{language}\n{dedent(text).rstrip()}\n```\n" if text else ""
 
 
 def _table(command: Any, context: Any) -> str:
@@ -62,14 +68,14 @@ def _table(command: Any, context: Any) -> str:
         if not getattr(parameter, "hidden", False)
     ]
     rows = [
-        f"| `{_cell(name)}` | {_cell(_escaped(text))} |" for name, text in filter(None, records)
+        f"| `{_line(name)}` | {_line(_escaped(text))} |" for name, text in filter(None, records)
     ]
     return "\n".join(["| argument or option | meaning |", "| --- | --- |", *rows, ""])
 
 
 def _escaped(text: str) -> str:
-    return escape(re.sub(r"([*_\[\]`])", r"\\\1", text), quote=False)
+    return escape(re.sub(r"([*_|\[\]`])", r"\\\1", text), quote=False)
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+def _line(text: str) -> str:
+    return " ".join(text.split())

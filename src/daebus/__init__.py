@@ -31,6 +31,7 @@ from daebus.service.app import Daebus
 from daebus.service.blueprint import Blueprint
 from daebus.service.cluster_tasks import Lease
 from daebus.service.context import direct_logger, logger, request, response
+from daebus.service.health import Vitals
 from daebus.service.registry import Gap
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "SettingsError",
     "TooLarge",
     "UnknownAction",
+    "Vitals",
     "WorkerDied",
     "broadcast",
     "direct_logger",

@@ -53,11 +53,11 @@ class Families:
 
     def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
         """Add a sample of what goes up and down."""
-        self._of(GaugeMetricFamily, name, text, labels).add_metric(list(labels.values()), value)
+        self._of(GaugeMetricFamily, name, text, labels).add_metric(_values(labels), value)
 
     def counter(self, name: str, text: str, value: float, **labels: str) -> None:
         """Add a sample of what only goes up; the name gets `_total` at its end."""
-        self._of(CounterMetricFamily, name, text, labels).add_metric(list(labels.values()), value)
+        self._of(CounterMetricFamily, name, text, labels).add_metric(_values(labels), value)
 
     def histogram(
         self, name: str, text: str, buckets: Sequence[tuple[str, int]], total: float, **labels: str
@@ -72,7 +72,7 @@ class Families:
             labels: Names and values.
         """
         family = self._of(HistogramMetricFamily, name, text, labels)
-        family.add_metric(list(labels.values()), buckets, total)
+        family.add_metric(_values(labels), buckets, total)
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._families.values())
@@ -83,6 +83,11 @@ class Families:
             family = kind(self._prefix + name, text, labels=list(labels))
             self._families[name] = family
         return family
+
+
+def _values(labels: Mapping[str, str]) -> list[str]:
+    """Those of some labels; a folder's name may hold bytes that are no text."""
+    return [value.encode(errors="backslashreplace").decode() for value in labels.values()]
 
 
 class QueueCollector(Collector):

@@ -36,7 +36,11 @@ CONNECTION_S = 10.0
 #: hold theirs open cannot keep out a probe.
 MOST_CONNECTIONS = 16
 
-#: How long it rests when the system has no descriptor for a connection, in seconds.
+#: How many are answered at once at most, with those that were cut while their page was made; more
+#: wait to be taken, or whoever asks faster than pages are made would fill the memory with threads.
+MOST_ANSWERS = 64
+
+#: How long it rests when there is no descriptor or thread for a connection, in seconds.
 _REST_S = 0.1
 
 PLAIN = "text/plain; charset=utf-8"
@@ -130,6 +134,9 @@ class StatusPort:
         self._lock = threading.Lock()
         #: The connections, oldest first, and when each is overdue.
         self._open: dict[socket.socket, float] = {}
+        self._answering = 0
+        #: Whether there was no descriptor or thread for the last connection.
+        self._lacks = False
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -142,7 +149,7 @@ class StatusPort:
         """
         try:
             self._listener = _listen(self._host, self._port)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise SettingsError(
                 f"the metrics port {self._port} at {self._host!r} cannot be opened: "
                 f"{_why(error)}. Choose another metrics_port, or 0 for any that is free"
@@ -206,24 +213,38 @@ class StatusPort:
         return None
 
     def _accept(self, listener: socket.socket) -> None:
+        if self._answering >= MOST_ANSWERS:
+            self._stopping.wait(_REST_S)
+            return
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
             return  # It has gone again.
         except OSError as error:
-            logger.warning("a connection cannot be taken: %s", error)
-            self._stopping.wait(_REST_S)
+            self._rest(f"a connection cannot be taken: {error}")
             return
         with self._lock:
             if len(self._open) >= MOST_CONNECTIONS:
                 self._cut(next(iter(self._open)))
             self._open[connection] = monotonic() + CONNECTION_S
-        threading.Thread(
-            target=self._answer,
-            args=(connection,),
-            name=f"{self._name}-{next(self._numbers)}",
-            daemon=True,
-        ).start()
+            self._answering += 1
+        name = f"{self._name}-{next(self._numbers)}"
+        try:
+            threading.Thread(
+                target=self._answer, args=(connection,), name=name, daemon=True
+            ).start()
+        except RuntimeError as error:  # The system has no thread to give now.
+            self._rest(f"a connection cannot be answered: {error}")
+            self._free(connection)
+        else:
+            self._lacks = False
+
+    def _rest(self, why: str) -> None:
+        """Wait for what the system has not; said once, until it has."""
+        if not self._lacks:
+            logger.warning("%s", why)
+        self._lacks = True
+        self._stopping.wait(_REST_S)
 
     def _cut(self, connection: socket.socket) -> None:
         """End a connection; its thread then frees it. Under the lock, so that it is not closed."""
@@ -239,10 +260,14 @@ class StatusPort:
         except OSError:
             pass  # Whoever asked has gone, or took too long.
         finally:
-            with self._lock:
-                self._open.pop(connection, None)
-                _shut_down(connection)
-                connection.close()
+            self._free(connection)
+
+    def _free(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._answering -= 1
+            self._open.pop(connection, None)
+            _shut_down(connection)
+            connection.close()
 
 
 class _Exchange(BaseHTTPRequestHandler):
@@ -256,7 +281,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a page."""
-        page = self._pages.get(self.path.partition("?")[0])
+        path = self.path.partition("?")[0]
+        page = self._pages.get(path)
         if page is None:
             self._send(plain(HTTPStatus.NOT_FOUND, f"there are {', '.join(self._pages)}"))
             return
@@ -264,7 +290,7 @@ class _Exchange(BaseHTTPRequestHandler):
             answer = page()
         except Exception:
             # A figure that cannot be had must not end the thread without an answer.
-            logger.exception("the page %s failed", self.path, extra={"event": "status.error"})
+            logger.exception("the page %s failed", path, extra={"event": "status.error"})
             answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page failed; see the log")
         self._send(answer)
 
@@ -305,7 +331,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family)
 
 
-def _why(error: OSError | OverflowError) -> str:
+def _why(error: Exception) -> str:
     """What the system says, without the address, which Python repeats."""
     number = getattr(error, "errno", None) or 0
     return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)

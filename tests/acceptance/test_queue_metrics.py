@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -31,6 +32,17 @@ def test_queues_are_printed_as_metrics(tmp_path: Path) -> None:
         assert value(seen, "turbo_queue_oldest_batch_age_seconds", queue=queue, state="ready") >= 0
 
 
+def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
+    name = 'a "b"\\\n' + os.fsdecode(b"\xff")
+    filled(tmp_path / name, range(10))
+
+    done = queue_command("metrics", tmp_path / name)
+
+    assert (done.code, done.err) == (0, "")
+    (up,) = [one for one in samples(done.out) if one.name == "turbo_queue_up"]
+    assert up.labels == {"queue": f"{tmp_path}/" + 'a "b"\\\n\\udcff'}
+
+
 def test_queues_are_served_until_a_signal(tmp_path: Path, processes: Processes) -> None:
     queue = filled(tmp_path / "queue", range(10))
     command = [*QUEUE_COMMAND, "metrics", str(queue.path), "--metrics-port", "0"]
@@ -39,6 +51,7 @@ def test_queues_are_served_until_a_signal(tmp_path: Path, processes: Processes) 
     url = re.search(r"http://[\d.:]+", process.output)[0]  # type: ignore[index]
 
     assert metric(url, "turbo_queue_events", state="ready") == 10
+    assert get(url, "live") == get(url, "ready") == (200, "ok\n")
     with queue.consumer() as consumer:
         batch = consumer.take()
         assert metric(url, "turbo_queue_events", state="chosen") == 10

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY, Counter
 
+import daebus.service
 from daebus import Broadcast, Daebus, DaebusCaller, RemoteError, SettingsError, response
 from daebus.bus.embedded import EmbeddedServer
 from daebus.bus.presence import Figures, find_replicas
@@ -19,6 +22,9 @@ from fixtures.services import Gate
 from fixtures.services import start as start_service
 from fixtures.status import get, metric, scraped, url_in, value
 from fixtures.waiting import eventually
+
+#: Where the code reports an incident.
+_REPORTS = re.compile(r'\.report\(\s*"(\w+)"')
 
 Start = Callable[[Daebus], DaebusCaller]
 
@@ -119,10 +125,20 @@ def test_incidents_are_counted_by_kind(
     start: Start, port, service_name: str, broadcaster: Broadcast
 ) -> None:
     start(Daebus("app", metrics_port=0))
+    assert metric(port(), "daebus_incidents_total", kind="bad_message") == 0
     broadcaster.send(service_name, "no request")
 
-    eventually(lambda: any(one.name == "daebus_incidents_total" for one in scraped(port())))
-    assert metric(port(), "daebus_incidents_total", kind="bad_message") == 1
+    eventually(lambda: metric(port(), "daebus_incidents_total", kind="bad_message") == 1)
+
+
+def test_every_kind_of_incident_is_there_before_the_first_one(start: Start, port) -> None:
+    start(Daebus("app", metrics_port=0))
+    files = Path(daebus.service.__file__).parent.glob("*.py")
+    kinds = {kind for file in files for kind in re.findall(_REPORTS, file.read_text())}
+
+    told = [one for one in scraped(port()) if one.name == "daebus_incidents_total"]
+    assert "rejected" in kinds
+    assert {one.labels["kind"] for one in told} == kinds
 
 
 def test_scrapes_under_load_add_up(processes: Processes, url: str, service_name: str) -> None:
@@ -196,7 +212,7 @@ def test_the_presence_key_tells_the_same(
     seen = scraped(port())
     duration = "daebus_request_duration_seconds"
     assert value(seen, f"{duration}_count", handler="echo") == sum(told().latency) == 20
-    assert value(seen, f"{duration}_sum", handler="echo") == pytest.approx(told().total_s)
+    assert value(seen, f"{duration}_sum", handler="echo") == pytest.approx(told().total_s, abs=1e-6)
 
 
 # --- live and ready ---

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from daebus import Daebus, DaebusCaller, SettingsError
 from daebus.bus.embedded import EmbeddedServer
+from daebus.logs import Incidents
 from daebus.operate.cli import main
+from daebus.service.health import Vitals
+from daebus.service.probe_file import ProbeFile
 from fixtures.commands import Done, daebus
 from fixtures.processes import Processes
 from fixtures.services import Gate
@@ -99,6 +105,51 @@ def test_a_file_that_cannot_be_written_keeps_the_service_from_starting(
         app.start()
 
 
+@pytest.mark.parametrize("place", ["folder", "file/probe", "/"])
+def test_what_can_be_no_file_is_a_clear_error_and_leaves_nothing(
+    url: str, service_name: str, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    app = Daebus(service_name, url=url, probe_file=tmp_path / place)
+
+    with pytest.raises(SettingsError, match="cannot be written: "):
+        app.start()
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_service_that_did_not_start_leaves_the_file_of_another_alone(
+    url: str, service_name: str, file: Path
+) -> None:
+    file.write_text("ready\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match="metrics port"):
+            Daebus(service_name, url=url, probe_file=file, metrics_port=port).start()
+
+    assert file.read_text() == "ready\n"
+
+
+def test_beats_from_two_threads_do_not_disturb_each_other(file: Path) -> None:
+    incidents = Incidents(logging.getLogger("test"))
+    probe_file = ProbeFile(file, lambda: Vitals(is_live=True, is_ready=True), incidents)
+    probe_file.start()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(1_000):
+            pool.submit(probe_file.beat)
+    assert incidents.counts() == {}
+    assert file.read_text() == "ready\n"
+
+
+def test_a_stop_does_not_fail_at_a_file_that_cannot_be_removed(app: Daebus, file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+    app.stop()
+    assert sorted(os.listdir(file.parent)) == ["probe", "server"]
+
+
 def test_what_keeps_it_from_being_written_later_is_an_incident(app: Daebus, file: Path) -> None:
     file.unlink()
     file.mkdir()
@@ -167,6 +218,13 @@ def test_the_command_asks_a_port_too(
     assert probed("--port", port) == Done(
         1, f"127.0.0.1:{port}: [Errno 111] Connection refused\n", ""
     )
+
+
+def test_a_host_that_cannot_be_one_is_a_clear_error(probed) -> None:
+    done = probed("--port", 9, "--host", "no..name")
+
+    assert (done.code, done.out.count("\n"), done.err) == (1, 1, "")
+    assert done.out.startswith("no..name:9: ")
 
 
 def test_the_command_asks_what_the_environment_names(

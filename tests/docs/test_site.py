@@ -81,6 +81,16 @@ def test_every_command_is_in_the_reference(pages: dict[str, str], page: str, app
         assert command.help.splitlines()[0] in text
         for parameter in command.params:
             assert parameter.opts[0] in text or parameter.metavar in text
+    assert "\\[" not in text
+    assert "\\|" not in text
+
+
+def test_what_a_help_shows_to_be_typed_keeps_its_lines(pages: dict[str, str]) -> None:
+    shown = re.findall(r"<pre>(.*?)</pre>", pages["reference/command-turbo-queue.html"], re.DOTALL)
+    texts = [unescape(re.sub("<[^>]+>", "", each)) for each in shown]
+
+    assert any(text.startswith('[pipeline]\nwork = "work:clean"\n') for text in texts)
+    assert "turbo-queue watch ./queue --count 2\n" in "".join(texts)
 
 
 def test_examples_of_docstrings_are_shown_as_code(pages: dict[str, str]) -> None:

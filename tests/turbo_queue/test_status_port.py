@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -14,7 +16,16 @@ import pytest
 
 from fixtures.waiting import eventually
 from turbo_queue import SettingsError
-from turbo_queue.status_port import LIVE, READY, Page, StatusPort, plain, probe
+from turbo_queue.status_port import (
+    CONNECTION_S,
+    LIVE,
+    MOST_ANSWERS,
+    READY,
+    Page,
+    StatusPort,
+    plain,
+    probe,
+)
 
 
 @pytest.fixture
@@ -91,14 +102,15 @@ def test_a_bad_request_is_refused_and_hurts_nobody(serve, request_: bytes, statu
     assert get(port, LIVE) == (200, "ok\n")
 
 
-def test_a_page_that_fails_is_an_error_and_its_text_stays_in_the_log(serve, caplog) -> None:
+def test_a_page_that_fails_is_an_error_and_only_the_log_says_why(serve, caplog) -> None:
     def page():
         raise ValueError("a secret")
 
-    status, body = get(serve(metrics=page), "/metrics")
+    status, body = get(serve(metrics=page), "/metrics?\x1b[2Jforged")
 
     assert (status, "secret" in body) == (500, False)
     assert "a secret" in caplog.text
+    assert [record.message for record in caplog.records] == ["the page /metrics failed"]
 
 
 def test_a_hundred_connections_that_say_nothing_keep_no_probe_out(serve) -> None:
@@ -109,7 +121,27 @@ def test_a_hundred_connections_that_say_nothing_keep_no_probe_out(serve) -> None
         silent[0].sendall(b"GET /li")
         began = monotonic()
         assert get(port, LIVE) == (200, "ok\n")
-        assert monotonic() - began < 1
+        assert monotonic() - began < CONNECTION_S / 2
+
+
+def test_pages_that_take_long_do_not_pile_up(serve) -> None:
+    gate = threading.Event()
+    port = serve(live=probe(list), slow=probe(lambda: [] if gate.wait(10) else ["late"]))
+
+    with ExitStack() as stack:
+        stack.callback(gate.set)
+        for _ in range(MOST_ANSWERS + 50):
+            stack.enter_context(connected(port)).sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        eventually(lambda: answering() >= MOST_ANSWERS)
+        end = monotonic() + 0.3
+        eventually(lambda: answering() > MOST_ANSWERS or monotonic() > end)
+        assert answering() == MOST_ANSWERS
+    eventually(lambda: answering() == 0)
+    assert get(port, LIVE) == (200, "ok\n")
+
+
+def answering() -> int:
+    return sum(one.name.startswith("turbo-queue-status-") for one in threading.enumerate())
 
 
 def test_a_connection_that_trickles_is_cut(serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +165,43 @@ def test_a_connection_that_trickles_is_cut(serve, monkeypatch: pytest.MonkeyPatc
     assert get(port, LIVE) == (200, "ok\n")
 
 
+def test_it_says_once_that_there_are_no_descriptors_and_goes_on_when_there_are(
+    serve, caplog
+) -> None:
+    port = serve(live=probe(list))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connected(port) as waiting:
+        eventually(lambda: answering() == 1)
+        client = socket.socket()
+        next_one = os.dup(0)
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, limits[1]))
+        try:
+            client.connect(waiting.getpeername())
+            eventually(lambda: "a connection cannot be taken" in caplog.text)
+            end = monotonic() + 0.5
+            eventually(lambda: monotonic() > end)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with client, client.makefile("rb") as answered:
+        client.sendall(b"GET /live HTTP/1.1\r\n\r\n")
+        assert answered.read().endswith(b"ok\n")
+    assert caplog.text.count("a connection cannot be taken") == 1
+
+
+def test_it_goes_on_after_the_system_had_no_thread_to_give(serve, caplog) -> None:
+    port = serve(live=probe(list))
+    usual = threading.stack_size(2**47)  # No thread can have so much.
+    try:
+        with connected(port) as connection:
+            assert connection.recv(1) == b""
+    finally:
+        threading.stack_size(usual)
+
+    assert "a connection cannot be answered: can't start new thread" in caplog.text
+    assert get(port, LIVE) == (200, "ok\n")
+
+
 def test_a_port_in_use_is_a_clear_error(serve) -> None:
     taken = int(serve().url.rpartition(":")[2])
 
@@ -141,7 +210,8 @@ def test_a_port_in_use_is_a_clear_error(serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "port"), [("no.such.host.invalid", 0), ("203.0.113.1", 0), ("", 99_999)]
+    ("host", "port"),
+    [("no.such.host.invalid", 0), ("203.0.113.1", 0), ("", 99_999), ("no..name", 0)],
 )
 def test_an_address_that_is_not_here_is_a_clear_error(host: str, port: int) -> None:
     with pytest.raises(SettingsError, match="cannot be opened"):

@@ -104,7 +104,7 @@ def _ask(host: str, port: int, path: str) -> tuple[bool, str]:
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read(10_000).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         return False, f"{host}:{port}: {error}"
     finally:
         connection.close()

@@ -287,7 +287,8 @@ class Daebus(Registrar):
 
         Returns:
             Its vitals: `is_live` is False where a restart would help; `is_ready` is also False
-            while it starts, stops, or does not hear its channels.
+            while it starts, stops, or does not hear its channels; `troubles` says why, a text for
+            each reason.
 
         Example:
             >>> app.health().is_ready

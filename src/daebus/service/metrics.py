@@ -16,6 +16,15 @@ from turbo_queue.metrics import Collector, Families, Metric
 #: The upper bounds of the buckets as labels.
 _BOUNDS = [*map(str, BOUNDS_S), "+Inf"]
 
+#: The kinds of incidents. Each is told from 0 on: to Prometheus' `increase` a counter that appears
+#: with its first incidents has not increased.
+INCIDENTS = (
+    *("bad_message", "bad_reply_to", "cancelled", "dead_letter", "deaf", "dropped", "expired"),
+    *("handler_timeout", "inbox_error", "inbox_lost", "inbox_refused", "intake_error"),
+    *("not_handed_over", "probe_file", "rejected", "reply_lost", "run_left_out", "spill_error"),
+    *("spill_failed", "taken_over", "unknown_action", "worker_died"),
+)
+
 
 class ServiceCollector(Collector):
     """Turns what a service tells of itself into metrics.
@@ -106,7 +115,7 @@ def _add_incidents(families: Families, replica: Replica) -> None:
         replica.gaps,
         service=replica.service,
     )
-    for kind, count in replica.incidents.items():
+    for kind, count in {**dict.fromkeys(INCIDENTS, 0), **replica.incidents}.items():
         families.counter(
             "incidents", "What went wrong, by kind.", count, service=replica.service, kind=kind
         )

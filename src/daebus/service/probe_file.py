@@ -7,6 +7,7 @@ replaced on every beat, so that one that has become old says that the service do
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class ProbeFile:
         self._path = path
         self._look = look
         self._incidents = incidents
+        #: The heartbeat writes it, and whoever starts or stops the service.
+        self._lock = threading.Lock()
+        self._is_kept = False
 
     def start(self) -> None:
         """Write it for the first time.
@@ -40,40 +44,54 @@ class ProbeFile:
         Raises:
             SettingsError: it cannot be written.
         """
+        if self._path is None:
+            return
         try:
-            self._write()
+            self._write(self._path)
         except OSError as error:
             raise SettingsError(
                 f"the probe file {str(self._path)!r} cannot be written: "
                 f"{error.strerror or error}. Choose another probe_file"
             ) from error
+        self._is_kept = True
 
     def beat(self) -> None:
         """Write it anew. Called every few seconds, and when the service begins to stop."""
-        try:
-            self._write()
-        except OSError as error:
-            why = f"the probe file cannot be written: {error}"
-            self._incidents.report("probe_file", why)
+        with self._lock:
+            if self._path is not None and self._is_kept:
+                self._try(self._write, self._path)
 
     def close(self) -> None:
-        """Remove it: there is nobody any more who is live."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        """Remove it: there is nobody any more who is live. One that is another's stays."""
+        with self._lock:
+            if self._path is not None and self._is_kept:
+                self._try(_remove, self._path)
+            self._is_kept = False
 
-    def _write(self) -> None:
-        if self._path is None:
-            return
-        new = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
+    def _try(self, act: Callable[[Path], None], path: Path) -> None:
+        try:
+            act(path)
+        except OSError as error:
+            why = f"the probe file cannot be written or removed: {error}"
+            self._incidents.report("probe_file", why)
+
+    def _write(self, path: Path) -> None:
+        new = path.parent / f".{path.name}.{os.getpid()}.new"
         # A new file: in a folder like /tmp another user may have made one of this name.
-        new.unlink(missing_ok=True)
+        _remove(new)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         try:
-            os.fchmod(descriptor, _MODE)
-            os.write(descriptor, _text(self._look()).encode())
-        finally:
-            os.close(descriptor)
-        new.replace(self._path)
+            with os.fdopen(descriptor, "w") as file:
+                os.fchmod(descriptor, _MODE)
+                file.write(_text(self._look()))
+            new.replace(path)
+        except OSError:
+            _remove(new)
+            raise
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _text(vitals: Vitals) -> str:

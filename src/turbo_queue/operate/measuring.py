@@ -11,7 +11,7 @@ import typer
 from turbo_queue.operate import options, output
 from turbo_queue.operate.stopping import Stop
 from turbo_queue.settings import metrics_address
-from turbo_queue.status_port import METRICS, StatusPort
+from turbo_queue.status_port import LIVE, METRICS, READY, StatusPort, probe
 
 #: How long it looks for a signal before it looks again, in seconds; a signal ends the wait at once.
 _WAIT_S = 3600.0
@@ -23,7 +23,7 @@ _LAST_ANSWER_S = 1.0
 def metrics(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="The queues' folders.", show_default=False),
+        typer.Argument(metavar="PATH", help="The queues' folders.", show_default=False),
     ],
     *,
     metrics_port: options.MetricsPort = None,
@@ -55,7 +55,9 @@ def metrics(
     if address is None:
         sys.stdout.write(exposition(collector).decode())
         return
-    port = StatusPort({METRICS: metrics_page(collector)}, port=address.port, host=address.host)
+    # It is well as long as it answers; how the queues are, the metrics say.
+    pages = {LIVE: probe(list), READY: probe(list), METRICS: metrics_page(collector)}
+    port = StatusPort(pages, port=address.port, host=address.host)
     with Stop() as stop:
         port.start()
         output.note(f"metrics are at {port.url}{METRICS}; Ctrl-C ends it")
