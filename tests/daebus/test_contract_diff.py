@@ -295,6 +295,20 @@ class Turned(NamedTuple):
     x: int
 
 
+class Row(msgspec.Struct, array_like=True):
+    x: int
+
+
+class OptionalRow(msgspec.Struct, array_like=True):
+    x: int
+    y: int = 0
+
+
+class LongRow(msgspec.Struct, array_like=True):
+    x: int
+    y: int
+
+
 class RenamedPoint(NamedTuple):
     left: int
     top: int
@@ -368,6 +382,9 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),
         (tuple[int, int], tuple[int, str], BOTH, "$.value[1]", "was an integer, is a string"),
         (Point, Turned, BOTH, "$.value[0]", "x stands at [1] now"),
+        (Row, OptionalRow, SAFE, "$.value[1]", "a new field at the end"),
+        (Row, LongRow, SENDERS, "$.value", "minItems was 1, is 2"),
+        (OptionalRow, Row, READERS, "$.value[1]", "the field at the end was removed"),
         (Point, RenamedPoint, SAFE, None, None),
         (Tree, OtherTree, BOTH, "$.value.value", "was an integer, is a string"),
         (Cat | Dog, Cat, SENDERS, "$.value", "is no longer a Dog"),

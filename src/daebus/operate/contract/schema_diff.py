@@ -99,9 +99,14 @@ class _Comparison:
         yield from _moved(old, new, path)
         first = max(len(old.get("prefixItems", [])), len(new.get("prefixItems", [])))
         for place in range(first):
+            inner = f"{path}[{place}]"
             before, after = _item(old, place), _item(new, place)
-            if before is not None and after is not None:
-                yield from self.of(before, after, f"{path}[{place}]")
+            if _is_ignored(old, place):
+                yield Difference(inner, Rule.OPTIONAL_FIELD_ADDED, "a new field at the end")
+            elif _is_ignored(new, place):
+                yield Difference(inner, Rule.FIELD_REMOVED, "the field at the end was removed")
+            elif before is not None and after is not None:
+                yield from self.of(before, after, inner)
         before, after = _item(old, first), _item(new, first)
         if before is not None and after is not None:
             yield from self.of(before, after, f"{path}[...]")
@@ -194,6 +199,12 @@ def _item(schema: Schema, place: int) -> Schema | None:
         return None
     rest: Schema = schema.get("items", {})
     return rest
+
+
+def _is_ignored(schema: Schema, place: int) -> bool:
+    """Whether nobody looks at a place: it is behind the fields of a record that is an array."""
+    first = schema.get("prefixItems", [])
+    return 0 < len(first) <= place and "items" not in schema and _item(schema, place) is not None
 
 
 def _other_fields(schema: Schema) -> Schema | Literal[False] | None:
