@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from statistics import median
 from urllib.parse import quote
 
 import httpx
@@ -27,7 +29,8 @@ def gateway(server: EmbeddedServer) -> Iterator[Gateway]:
     name = f"svc_{uuid.uuid4().hex[:12]}"
     with Processes() as processes:
         start_service(processes, name, server.url)
-        options = ["--expose", name, "--expose", "nobody", "--channel", "gateway.*"]
+        exposed = [name, f"{name}_new", "nobody"]
+        options = [*(f"--expose={each}" for each in exposed), "--channel", "gateway.*"]
         with started_gateway(processes, name, server.url, *options) as started:
             yield started
 
@@ -98,7 +101,6 @@ ERRORS = [
     ("daebus.drain", b"{}", 404, "not_exposed"),
     ("add", b'{"a": "x"}', 422, "bad_request"),
     ("echo", b'"' + b"x" * 1024 * 1024 + b'"', 413, "too_large"),
-    ("endless?timeout=0.2", b"", 504, "timeout"),
     ("endless?timeout=nan", b"", 400, "bad_request"),
     ("endless?timeout=-1", b"", 400, "bad_request"),
     ("limited", b"", 504, "handler_timeout"),
@@ -122,6 +124,14 @@ def test_an_error_has_a_status_and_a_body_that_says_it(
     assert answer.json()["title"]
 
 
+def test_a_time_that_is_over_is_told(gateway: Gateway) -> None:
+    answer = gateway.post("endless?timeout=0.2")
+
+    assert answer.status_code == 504
+    # The gateway's clock and the service's run out together; either may be the first to say so.
+    assert answer.json()["code"] in {"timeout", "expired"}
+
+
 def test_an_unknown_service_and_an_unexposed_one_are_not_found(gateway: Gateway) -> None:
     for name, code in (("nobody", "unknown_service"), ("another", "not_exposed")):
         answer = gateway.client.post(f"/services/{name}/actions/add", content="{}")
@@ -131,11 +141,11 @@ def test_an_unknown_service_and_an_unexposed_one_are_not_found(gateway: Gateway)
 
 def test_an_overloaded_service_is_told_with_a_time_to_come_again(small: Gateway) -> None:
     # The calls give up, their handler does not: some run or wait, and the next is refused.
-    path = f"/services/{small.service}_narrow/actions/hold?timeout=0.05"
-    answers = [small.client.post(path) for _ in range(6)]
+    path = f"/services/{small.service}_narrow/actions/hold?timeout="
+    answers = [small.client.post(path + seconds) for seconds in ["0.05"] * 5 + ["2"]]
 
-    assert {each.json()["code"] for each in answers} == {"timeout", "overloaded"}
-    assert answers[-1].status_code == 503
+    assert answers[0].status_code == 504
+    assert (answers[-1].status_code, answers[-1].json()["code"]) == (503, "overloaded")
     assert answers[-1].headers["retry-after"] == "1"
 
 
@@ -179,8 +189,9 @@ def test_only_the_headers_of_traces_are_passed_on(gateway: Gateway) -> None:
 def test_answers_leave_at_once(gateway: Gateway) -> None:
     answers = [gateway.post("add", '{"a": 1}') for _ in range(60)]
 
-    # Head and body are sent one after the other, and must not wait for each other's receipt.
-    assert median(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
+    # Head and body are sent one after the other, and must not wait for each other's receipt: that
+    # takes 40 ms each time, once the connection is warm.
+    assert min(each.elapsed.total_seconds() for each in answers[20:]) < 0.03
 
 
 def test_who_wants_no_answer_does_not_wait(gateway: Gateway) -> None:
@@ -200,6 +211,7 @@ def test_it_lists_what_is_exposed_and_alive(gateway: Gateway, small: Gateway) ->
     assert gateway.client.get("/services/nobody").status_code == 404
 
     one = small.client.get(f"/services/{small.service}").json()
+    assert one["contract"]["schemas"] == {}  # What others take and give is not told either.
     assert one["actions"] == ["add", "echo", "endless", "limited", "steps"]
     assert sorted(each["name"] for each in one["contract"]["actions"]) == one["actions"]
 
@@ -260,6 +272,7 @@ def test_chosen_pages_and_names_are_let_in(small: Gateway) -> None:
 
     assert preflight.headers["access-control-allow-origin"] == page
     assert (answer.text, answer.headers["access-control-allow-origin"]) == ("1", page)
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
 
 
 def test_a_large_body_is_refused_before_it_is_read(small: Gateway) -> None:
@@ -270,6 +283,14 @@ def test_a_large_body_is_refused_before_it_is_read(small: Gateway) -> None:
         )
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
     assert small.post("add", iter([b"x" * 60, b"x" * 60])).status_code == 413
+
+
+def test_a_compressed_body_is_refused_as_such(gateway: Gateway) -> None:
+    body = gzip.compress(b'{"a": 1}')
+    answer = gateway.post("add", body, headers={"Content-Encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "encoded_body")
+    assert answer.headers["accept-encoding"] == "identity"
 
 
 def test_openapi_describes_each_action(gateway: Gateway) -> None:
@@ -324,28 +345,40 @@ def test_a_request_too_many_is_refused(small: Gateway) -> None:
     eventually(lambda: small.post("add", '{"a": 1}').text == "1")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        ([], 2, "nothing is exposed"),
-        (["--expose", "."], 2, "names nothing that can be exposed"),
-        (["--expose", "x", "--token", ""], 2, "the token must be"),
-        (["--expose", "x", "--cors", "https://a.example/"], 2, "is no origin"),
-        (["--expose", "x", "--grace", "inf"], 2, "must be a number of seconds"),
-        (["--expose", "x", "--host", "no.such.host.invalid"], 2, "cannot listen on"),
-        (
-            ["--expose", "x", "--port", "0", "--url", "redis://127.0.0.1:1"],
-            3,
-            "cannot use the server",
-        ),
-    ],
-)
-def test_a_start_that_cannot_be_is_told(arguments: list[str], code: int, text: str) -> None:
-    done = daebus("gateway", *arguments)
+IMPOSSIBLE = [
+    ([], 2, "nothing is exposed"),
+    (["--expose", "."], 2, "names nothing that can be exposed"),
+    (["--expose", "x.[^a]*"], 2, "cannot be exposed"),
+    (["--expose", "x", "--token", ""], 2, "the token must be"),
+    (["--expose", "x", "--cors", "https://a.example/"], 2, "is no origin"),
+    (["--expose", "x", "--grace", "inf"], 2, "must be a number of seconds"),
+    (["--expose", "x", "--host", "no.such.host.invalid"], 2, "cannot listen on"),
+    (["--expose", "x", "--port", "0", "--url", "redis://127.0.0.1:1"], 3, "cannot use the server"),
+]
 
-    assert done.code == code
-    assert text in done.err
-    assert "Traceback" not in done.err
+#: Runs the command with each list of arguments, in one process: to start is what takes long.
+EACH = """
+import json, sys
+from daebus.operate.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = ["gateway", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("ended with", end.code, "after", json.dumps(arguments), flush=True)
+"""
+
+
+def test_a_start_that_cannot_be_is_told(processes: Processes) -> None:
+    done = processes.python(EACH, json.dumps([arguments for arguments, _, _ in IMPOSSIBLE]))
+    assert done.wait() == 0, done.output
+
+    rest = done.output
+    for arguments, code, text in IMPOSSIBLE:
+        told, found, rest = rest.partition(f"ended with {code} after {json.dumps(arguments)}\n")
+        assert found, rest
+        assert text in told
+    assert "Traceback" not in done.output
 
 
 def test_a_port_that_is_taken_is_told(gateway: Gateway, url: str) -> None:
@@ -368,38 +401,53 @@ def test_without_the_extra_it_says_what_to_install(processes: Processes) -> None
     assert "pip install 'daebus[web]'" in done.output
 
 
-def test_requests_are_logged_only_where_that_is_asked_for(
-    processes: Processes, url: str, gateway: Gateway
-) -> None:
-    options = ["--expose", "x", "--log-level", "debug"]
-    with started_gateway(processes, "x", url, *options) as talkative:
-        talkative.client.get("/services?a=%0aforged")
+@pytest.fixture(scope="module")
+def talkative(
+    server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that logs all, is open to all, and finds another parser of HTTP installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "httptools.py").write_text("raise RuntimeError('it bounds no headers')")
+    options = ["--expose", "x", "--host", "0.0.0.0", "--log-level", "debug"]
+    with Processes() as processes, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        with started_gateway(processes, "x", server.url, *options) as started:
+            yield started
 
-        talkative.process.wait_for('"GET /services?a=%0aforged HTTP/1.1" 200')
+
+def test_requests_are_logged_only_where_that_is_asked_for(
+    talkative: Gateway, gateway: Gateway
+) -> None:
+    talkative.client.get("/services?a=%0aforged")
+
+    talkative.process.wait_for('"GET /services?a=%0aforged HTTP/1.1" 200')
     assert "/services" not in gateway.process.output
 
 
-def test_an_open_door_is_warned_of(processes: Processes, url: str) -> None:
-    options = ["--expose", "x", "--host", "0.0.0.0"]
-    with started_gateway(processes, "x", url, *options) as open_door:
-        assert "whoever can reach 0.0.0.0" in open_door.process.output
+def test_an_open_door_is_warned_of(talkative: Gateway) -> None:
+    assert "whoever can reach 0.0.0.0" in talkative.process.output
 
 
-def test_a_new_version_of_a_service_is_described_anew(
-    processes: Processes, url: str, service_name: str
-) -> None:
-    with started_gateway(processes, service_name, url, "--expose", service_name) as gateway:
+def test_headers_are_bounded_whatever_is_installed(talkative: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", int(talkative.url.rpartition(":")[2]))) as raw:
+        raw.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 65_536)
 
-        def actions() -> list[str]:
-            paths = gateway.client.get("/openapi.json").json()["paths"]
-            return [path.rpartition("/")[2] for path in paths]
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
 
-        for name in ("first", "second"):
-            app = Daebus("any")
-            app.action(name)(lambda: None)
-            app.start(service_name)
-            try:
-                eventually(lambda name=name: actions() == [name])
-            finally:
-                app.stop()
-        eventually(lambda: actions() == [])
+
+def test_a_new_version_of_a_service_is_described_anew(gateway: Gateway, url: str) -> None:
+    service = f"{gateway.service}_new"
+
+    def actions() -> list[str]:
+        paths = gateway.client.get("/openapi.json").json()["paths"]
+        return [path.rpartition("/")[2] for path in paths if f"/{service}/" in path]
+
+    for name in ("first", "second"):
+        app = Daebus("any")
+        app.action(name)(lambda: None)
+        app.start(service)
+        try:
+            eventually(lambda name=name: actions() == [name])
+        finally:
+            app.stop()
+    eventually(lambda: actions() == [])

@@ -145,6 +145,7 @@ def test_a_channel_that_is_not_exposed_is_not_found(gateway: Gateway) -> None:
         with pytest.raises(InvalidStatus) as refused, connect(gateway.socket_url(channel)):
             pass
         assert refused.value.response.status_code == 404
+    assert "ERROR" not in gateway.process.output  # Else any client could fill the log.
     plain = gateway.client.get(f"/channels/{gateway.service}.x")
     assert (plain.status_code, plain.json()["code"]) == (406, "not_acceptable")
 
@@ -221,6 +222,16 @@ def test_a_frame_that_cannot_be_published_closes_the_socket(
             socket.recv(5)
 
         assert socket.close_code == code
+
+
+def test_a_text_frame_that_is_no_text_closes_the_socket(gateway: Gateway) -> None:
+    with connect(gateway.socket_url(f"{gateway.service}.inward")) as socket:
+        socket.send(b"\xff", text=True)
+        with pytest.raises(ConnectionClosed):
+            socket.recv(5)
+
+        assert socket.close_code == 1007
+    assert "ERROR" not in gateway.process.output
 
 
 def test_a_socket_too_many_is_refused(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -285,6 +285,35 @@ class Poorer(msgspec.Struct):
     price: float
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Turned(NamedTuple):
+    y: int
+    x: int
+
+
+class Row(msgspec.Struct, array_like=True):
+    x: int
+
+
+class OptionalRow(msgspec.Struct, array_like=True):
+    x: int
+    y: int = 0
+
+
+class LongRow(msgspec.Struct, array_like=True):
+    x: int
+    y: int
+
+
+class RenamedPoint(NamedTuple):
+    left: int
+    top: int
+
+
 class Tree(msgspec.Struct):
     value: int
     left: Tree | None = None
@@ -339,10 +368,24 @@ SAFE, SENDERS, READERS, BOTH = set(), {"payload"}, {"result"}, {"payload", "resu
         ),
         (str, UUID, SENDERS, "$.value", 'format was none, is "uuid"'),
         (str, datetime, SENDERS, "$.value", 'format was none, is "date-time"'),
+        (str, bytes, BOTH, "$.value", 'contentEncoding was none, is "base64"'),
+        (bytes, str, BOTH, "$.value", 'contentEncoding was "base64", is none'),
         (date, UUID, BOTH, "$.value", 'format was "date", is "uuid"'),
+        (
+            datetime,
+            Annotated[datetime, Meta(tz=True)],
+            SENDERS,
+            "$.value",
+            'pattern was none, is "([Zz]|[+-][0-9]{2}:?[0-9]{2})$"',
+        ),
         (list[Item], list[Poorer], READERS, "$.value[...].note", "the field was removed"),
         (dict[str, int], dict[str, float], READERS, "$.value[...]", "was an integer, is a number"),
         (tuple[int, int], tuple[int, str], BOTH, "$.value[1]", "was an integer, is a string"),
+        (Point, Turned, BOTH, "$.value[0]", "x stands at [1] now"),
+        (Row, OptionalRow, SAFE, "$.value[1]", "a new field at the end"),
+        (Row, LongRow, SENDERS, "$.value", "minItems was 1, is 2"),
+        (OptionalRow, Row, READERS, "$.value[1]", "the field at the end was removed"),
+        (Point, RenamedPoint, SAFE, None, None),
         (Tree, OtherTree, BOTH, "$.value.value", "was an integer, is a string"),
         (Cat | Dog, Cat, SENDERS, "$.value", "is no longer a Dog"),
         (Cat | Dog, Cat | Bird, BOTH, "$.value", "is no longer a Dog"),
@@ -415,6 +458,21 @@ def test_what_is_about_the_whole_service_is_told(
     (change,) = changes_between(old, new)
 
     assert (change.rule, change.is_breaking) == (rule, is_breaking)
+
+
+def test_a_type_that_several_listeners_share_is_looked_into() -> None:
+    both = [{"$ref": "#/components/schemas/Item"}, {"type": "object"}]
+    old, new = (
+        offer(
+            channels=[channel(payload={"allOf": both})],
+            schemas={"Item": {"type": "object", "properties": {"n": {"type": kind}}}},
+        )
+        for kind in ("number", "integer")
+    )
+
+    (change,) = changes_between(old, new)
+
+    assert (change.path, change.is_breaking) == ("$.n", True)
 
 
 def test_another_default_is_told_and_breaks_nobody() -> None:

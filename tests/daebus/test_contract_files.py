@@ -61,6 +61,9 @@ def test_a_contract_is_read_as_it_was_written(tmp_path: Path, kind: Format) -> N
         """
         return [a]
 
+    @app.action("pack")
+    def pack(items: dict[str, Any] = {"items": [1]}, default: Pair | None = None): ...  # noqa: B006
+
     @app.listen("orders ~1", durable=True)
     def on_order(a: dict[str, Pair]) -> None:
         """Take it."""

@@ -9,6 +9,7 @@ from daebus.contracts import ActionContract, Contract
 from daebus.errors import Code
 from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.openapi import openapi
+from daebus.operate.gateway.shown import shown
 from daebus.operate.web.event_stream import event
 from daebus.operate.web.http_errors import problem_of
 
@@ -45,6 +46,22 @@ def test_only_what_was_named_is_exposed(
 def test_what_names_nothing_is_refused(given: str) -> None:
     with pytest.raises(errors.SettingsError):
         Exposed([given])
+
+
+@pytest.mark.parametrize("given", ["a.[^s]*", "a.[!s]*", r"a.\**", "a.[s", "a.[]s]*", "[^a].x"])
+def test_a_pattern_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
+    for arguments in ([[given]], [[], [given]], [[], [], [given]]):
+        with pytest.raises(errors.SettingsError, match="cannot be exposed"):
+            Exposed(*arguments)
+
+
+def test_a_pattern_may_name_characters() -> None:
+    exposed = Exposed(["shop.[ab]_?"], ["logs.[0-9].*"])
+
+    assert exposed.has_action("shop", "b_1")
+    assert exposed.has_channel("logs.7.x")
+    assert not exposed.has_action("shop", "c_1")
+    assert not exposed.has_channel("logs.x.x")
 
 
 def test_a_pattern_of_a_client_counts_only_as_it_was_named() -> None:
@@ -100,6 +117,9 @@ def test_a_line_break_ends_no_event() -> None:
     )
 
 
+CARD = {"$ref": "#/components/schemas/Card"}
+
+
 def a_shop(service: str, field: str) -> Contract:
     """A contract whose type `Order` is the same for all, and refers to one that is not."""
     order, item = ({"$ref": f"#/components/schemas/{name}"} for name in ("Order", "Item"))
@@ -126,6 +146,37 @@ def test_types_of_one_name_that_differ_stay_apart() -> None:
         item = schemas[order["properties"]["item"]["$ref"].rpartition("/")[2]]
         assert item["properties"] == {field: {"type": "string"}, "of": reference}
     assert sorted(schemas) == ["Item", "Item_b", "Order", "Order_b", "Problem"]
+
+
+def test_a_type_of_a_service_is_not_taken_for_an_error() -> None:
+    contract = a_shop("shop", "x")
+    contract.schemas |= {"Problem": {"type": "string"}, "GatewayProblem": {"type": "string"}}
+
+    schemas = openapi([contract], Exposed(["*"]), version="1", needs_token=False)["components"]
+
+    assert schemas["schemas"]["Problem"] == schemas["schemas"]["GatewayProblem"]
+    assert schemas["schemas"]["Problem_2"]["required"] == ["status", "code", "title"]
+
+
+def test_each_operation_has_an_id_of_its_own() -> None:
+    contracts = [
+        Contract(service=service, wire_version=1, actions=[ActionContract(name=action)])
+        for service, action in (("a.b", "c"), ("a", "b.c"), ("listen", "x"))
+    ]
+
+    paths = openapi(contracts, Exposed(["*"], ["x"]), version="1", needs_token=False)["paths"]
+
+    ids = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert ids == ["a.b.c", "a.b.c_2", "listen.x", "listen.x_2"]
+
+
+def test_types_that_only_hidden_actions_need_are_hidden_too() -> None:
+    contract = a_shop("shop", "x")
+    contract.actions.append(ActionContract(name="pay", payload={"properties": {"a": CARD}}))
+    contract.schemas["Card"] = {"type": "string"}
+
+    assert list(shown(contract, Exposed(["shop.get"])).schemas) == ["Order", "Item"]
+    assert list(shown(contract, Exposed(["shop.p*"])).schemas) == ["Card"]
 
 
 def test_names_in_paths_are_escaped() -> None:

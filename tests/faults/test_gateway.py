@@ -10,6 +10,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
@@ -133,6 +134,28 @@ def test_a_stop_ends_what_has_no_end(processes: Processes, url: str, service_nam
         assert gateway.process.wait(5) == 0
 
 
+def test_who_holds_up_a_stop_is_cut_off_with_an_answer(
+    processes: Processes, own_server: EmbeddedServer, service_name: str
+) -> None:
+    options = ["--expose", service_name, "--channel", "*", "--grace", "0.1"]
+    with (
+        started_gateway(processes, service_name, own_server.url, *options) as gateway,
+        closing(half_a_request(gateway)) as half,
+        closing(http.client.HTTPConnection(urlsplit(gateway.url).netloc)) as listener,
+    ):
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            listener.request("GET", "/channels/x", headers=EVENTS)
+            assert gateway.client.get("/live").status_code == 200  # It has read the others, too.
+            gateway.process.signal(signal.SIGTERM)
+
+            assert (half.getresponse().status, listener.getresponse().status) == (503, 503)
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+        assert gateway.process.wait() == 0
+        assert "Traceback" not in gateway.process.output
+
+
 def test_a_killed_replica_is_told_as_an_unknown_outcome(
     processes: Processes, url: str, service_name: str, in_background
 ) -> None:
@@ -154,10 +177,12 @@ def test_it_comes_back_with_the_server(
 ) -> None:
     start_service(processes, service_name, own_server.url)
     channel = f"{service_name}.x"
-    options = ["--expose", service_name, "--channel", channel]
+    inward = f"{service_name}.inward"
+    options = ["--expose", service_name, "--channel", channel, "--publish", inward]
     with (
         started_gateway(processes, service_name, own_server.url, *options) as gateway,
         connect(gateway.socket_url(channel)) as listener,
+        connect(gateway.socket_url(inward)) as sender,
     ):
         gate, call = hold(gateway)
         answer = in_background(call)
@@ -170,7 +195,11 @@ def test_it_comes_back_with_the_server(
         )
         refused = gateway.post("add", '{"a": 1}')
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert "valkey.sock" not in answer.result().text + refused.text
+        sender.send("1")
+        with pytest.raises(ConnectionClosed):
+            sender.recv(15)
+        assert (sender.close_code, sender.close_reason != "") == (1013, True)
+        assert "valkey.sock" not in answer.result().text + refused.text + sender.close_reason
         assert gateway.client.get("/ready").status_code == 503
         assert gateway.client.get("/live").status_code == 200
         assert gateway.client.get("/services").status_code == 503

@@ -54,6 +54,9 @@ _LENGTHS = {
     "object": ("minProperties", "maxProperties"),
 }
 
+#: The end of a time that must say its zone; `format` does not, as msgspec takes both by default.
+_ZONE = "([Zz]|[+-][0-9]{2}:?[0-9]{2})$"
+
 #: Names of fields are texts; these are the texts of whole numbers.
 _WHOLE_NUMBER = "^-?(0|[1-9][0-9]*)$"
 
@@ -120,8 +123,11 @@ class Schemas:
         for name, keyword in _LIMITS.items():
             if (limit := getattr(info, name, None)) is not None:
                 schema[keyword] = limit
-        if getattr(info, "tz", None) is False:
+        zone = getattr(info, "tz", None)
+        if zone is False:
             schema["format"] += "-local"
+        elif zone:
+            schema["pattern"] = _ZONE
         lengths = (getattr(info, "min_length", None), getattr(info, "max_length", None))
         is_encoded = "contentEncoding" in schema
         for keyword, limit in zip(_LENGTHS.get(schema.get("type", ""), ()), lengths, strict=False):
@@ -169,7 +175,9 @@ class Schemas:
         if isinstance(info, types.NamedTupleType) or getattr(info, "array_like", False):
             is_closed = is_closed or isinstance(info, types.NamedTupleType)
             most = {"maxItems": len(properties)} if is_closed else {}
-            items = {"prefixItems": list(properties.values()), "minItems": len(required)}
+            # Their names tell a reader, and `contract diff`, which is which.
+            named = [{"title": name, **field} for name, field in properties.items()]
+            items = {"prefixItems": named, "minItems": len(required)}
             return {**about, "type": "array", **items, **most}
         others = {"additionalProperties": False} if is_closed else {}
         fields = {"properties": properties, "required": required}

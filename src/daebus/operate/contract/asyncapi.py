@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,6 +21,12 @@ VERSION = "3.0.0"
 
 #: What AsyncAPI has no word for stands under this key.
 EXTENSION = "x-daebus"
+
+#: The keywords that hold schemas, apart from `properties`.
+_SCHEMAS = frozenset(
+    {"items", "prefixItems", "additionalItems", "additionalProperties", "propertyNames"}
+    | {"anyOf", "allOf", "not"}
+)
 
 Document = dict[str, Any]
 
@@ -61,7 +68,7 @@ def document_of(contract: Contract) -> Document:
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": {"schemas": _older(contract.schemas)},
+        "components": {"schemas": _named(contract.schemas, _older)},
     }
 
 
@@ -98,7 +105,7 @@ def contract_of_document(document: Document) -> Contract:
         service=document["info"]["title"],
         actions=actions,
         channels=listened,
-        schemas=_newer(document["components"]["schemas"]),
+        schemas=_named(document["components"]["schemas"], _newer),
         **facts,
     )
 
@@ -229,30 +236,41 @@ def _description(operation: Document) -> str:
     return text
 
 
-def _older(value: Any) -> Any:
-    """A schema, or a part of one, in the words of draft 7, which AsyncAPI has."""
-    if isinstance(value, list):
-        return [_older(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    found = {key: _older(each) for key, each in value.items()}
-    if isinstance(first := found.get("prefixItems"), list):
-        del found["prefixItems"]
+def _named(schemas: dict[str, Schema], change: Callable[[Schema], Schema]) -> dict[str, Schema]:
+    return {name: change(schema) for name, schema in schemas.items()}
+
+
+def _older(schema: Schema) -> Schema:
+    """A schema in the words of draft 7, which AsyncAPI has."""
+    found = _each_inside(schema, _older)
+    if "prefixItems" in found:
+        first = found.pop("prefixItems")
         if "items" in found:
             found["additionalItems"] = found["items"]
         found["items"] = first
     return found
 
 
-def _newer(value: Any) -> Any:
+def _newer(schema: Schema) -> Schema:
     """What `_older` was given."""
-    if isinstance(value, list):
-        return [_newer(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    found = {key: _newer(each) for key, each in value.items()}
+    found = _each_inside(schema, _newer)
     if isinstance(found.get("items"), list):
         found["prefixItems"] = found.pop("items")
         if "additionalItems" in found:
             found["items"] = found.pop("additionalItems")
+    return found
+
+
+def _each_inside(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """A schema whose inner ones are changed; values that it names, such as defaults, are not."""
+    found: Schema = {}
+    for key, value in schema.items():
+        if key == "properties":
+            found[key] = {name: change(field) for name, field in value.items()}
+        elif key in _SCHEMAS and isinstance(value, list):
+            found[key] = [change(each) for each in value]
+        elif key in _SCHEMAS and isinstance(value, dict):
+            found[key] = change(value)
+        else:
+            found[key] = value
     return found

@@ -145,19 +145,18 @@ def _payload(payload: Schema, types: PythonTypes, names: Names) -> tuple[list[st
         annotation, default = types.optional(payload)
         return [f"payload: {annotation} = {default}"], "", "payload"
     mine = Names({*names.taken, "self", "timeout", "converted", "fields"})
-    parameters, fields = [], []
+    needed, optional, fields = [], [], []
     for field, schema in payload["properties"].items():
         name = mine.free(field, "field")
         fields.append(f"{literal(field)}: {name}")
         if field in payload.get("required", []):
-            parameters.append(f"{name}: {types.annotation(schema)}")
+            needed.append(f"{name}: {types.annotation(schema)}")
         else:
             annotation, default = types.optional(schema)
-            parameters.append(f"{name}: {annotation} = {default}")
-    parameters.sort(key=lambda each: " = " in each)
+            optional.append(f"{name}: {annotation} = {default}")
     sent = f"{{{', '.join(fields)}}}"
     first = ""
     if len(sent) > _LONGEST_PAYLOAD:
         first, sent = bracketed("fields = {", fields, "}", _BODY), "fields"
-    is_sparse = any(each.endswith(f" = {UNSET}") for each in parameters)
-    return parameters, first, f"_given({sent})" if is_sparse else sent
+    is_sparse = any(each.endswith(f" = {UNSET}") for each in optional)
+    return [*needed, *optional], first, f"_given({sent})" if is_sparse else sent

@@ -55,12 +55,14 @@ class _Comparison:
         )
 
     def _of_all(self, old: Schema, new: Schema, path: str) -> list[Difference]:
-        """Each part says what must be; a part that has not changed is left out."""
+        """Each part says what must be; parts that look the same belong together."""
         olds, news = old.get("allOf", [old]), new.get("allOf", [new])
-        gone = [each for each in olds if each not in news]
-        come = [each for each in news if each not in olds]
+        same = [each for each in olds if each in news]
+        gone = [each for each in olds if each not in same]
+        come = [each for each in news if each not in same]
         found: list[Difference] = []
-        for before, after in zip(gone, come, strict=False):
+        # What a part refers to may have changed behind the same reference.
+        for before, after in [*zip(same, same, strict=True), *zip(gone, come, strict=False)]:
             found += self.of(before, after, path)
         for _ in gone[len(come) :]:
             found.append(Difference(path, Rule.WIDENED, "a listener that limited it is gone"))
@@ -94,11 +96,17 @@ class _Comparison:
             yield from self._of_objects(old, new, path)
 
     def _of_arrays(self, old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+        yield from _moved(old, new, path)
         first = max(len(old.get("prefixItems", [])), len(new.get("prefixItems", [])))
         for place in range(first):
+            inner = f"{path}[{place}]"
             before, after = _item(old, place), _item(new, place)
-            if before is not None and after is not None:
-                yield from self.of(before, after, f"{path}[{place}]")
+            if _is_ignored(old, place):
+                yield Difference(inner, Rule.OPTIONAL_FIELD_ADDED, "a new field at the end")
+            elif _is_ignored(new, place):
+                yield Difference(inner, Rule.FIELD_REMOVED, "the field at the end was removed")
+            elif before is not None and after is not None:
+                yield from self.of(before, after, inner)
         before, after = _item(old, first), _item(new, first)
         if before is not None and after is not None:
             yield from self.of(before, after, f"{path}[...]")
@@ -166,6 +174,22 @@ class _Comparison:
             yield Difference(inner, Rule.WIDENED, "may have fields of any name")
 
 
+def _moved(old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+    """The items with a name that are elsewhere now: what is read there has another meaning."""
+    before, after = (
+        {
+            item["title"]: place
+            for place, item in enumerate(each.get("prefixItems", []))
+            if "title" in item
+        }
+        for each in (old, new)
+    )
+    for name, place in before.items():
+        if after.get(name, place) != place:
+            text = f"{name} stands at [{after[name]}] now"
+            yield Difference(f"{path}[{place}]", Rule.CHANGED, text)
+
+
 def _item(schema: Schema, place: int) -> Schema | None:
     """What an array holds at a place; None if nothing can be there."""
     first: list[Schema] = schema.get("prefixItems", [])
@@ -175,6 +199,12 @@ def _item(schema: Schema, place: int) -> Schema | None:
         return None
     rest: Schema = schema.get("items", {})
     return rest
+
+
+def _is_ignored(schema: Schema, place: int) -> bool:
+    """Whether nobody looks at a place: it is behind the fields of a record that is an array."""
+    first = schema.get("prefixItems", [])
+    return 0 < len(first) <= place and "items" not in schema and _item(schema, place) is not None
 
 
 def _other_fields(schema: Schema) -> Schema | Literal[False] | None:

@@ -21,13 +21,17 @@ _LEAST = ("minLength", "minItems", "minProperties")
 _MOST = ("maxLength", "maxItems", "maxProperties")
 
 #: Those that take something away where they stand, and cannot be compared with each other.
-_OPAQUE = ("pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "propertyNames")
+_OPAQUE = ("pattern", "format", "multipleOf", "uniqueItems", "propertyNames")
+
+#: Says what a text means, not which are allowed: who reads it as plain is wrong from then on.
+_ENCODING = "contentEncoding"
 
 #: The keywords that are understood.
 _KNOWN = frozenset(
     {"$ref", "type", "const", "enum", "anyOf", "allOf", "properties", "required", "items"}
     | {"additionalProperties", "prefixItems", "minimum", "maximum"}
-    | {"exclusiveMinimum", "exclusiveMaximum", *_LEAST, *_MOST, *_OPAQUE, *ANNOTATIONS}
+    | {"exclusiveMinimum", "exclusiveMaximum", _ENCODING}
+    | {*_LEAST, *_MOST, *_OPAQUE, *ANNOTATIONS}
 )
 
 
@@ -119,7 +123,7 @@ def _limit_in_words(limit: Limit) -> str:
 def _of_the_rest(old: Schema, new: Schema, path: str) -> Iterator[Difference]:
     """Of keywords that only are there or not, and of those that are not known."""
     unknown = {key for key in (*old, *new) if key not in _KNOWN and not key.startswith("x-")}
-    for name in (*_OPAQUE, *sorted(unknown)):
+    for name in (*_OPAQUE, _ENCODING, *sorted(unknown)):
         before, after = text_of(old, name), text_of(new, name)
         if before == after:
             continue

@@ -28,7 +28,9 @@ from daebus.operate.gateway.exposed import Exposed
 from daebus.operate.gateway.limits import STOPPING, Limits, Refused
 from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.page import page
+from daebus.operate.gateway.shown import shown
 from daebus.operate.web.asking import Asking
+from daebus.operate.web.cut_off import CutOff
 from daebus.operate.web.guard import HostGuard, TokenGuard
 from daebus.operate.web.http_errors import Problem, problem_of
 from daebus.operate.web.server import App, ClientGone, Ending, Receive, Scope, Send
@@ -100,8 +102,9 @@ def _app(door: Door, asking: Asking, ending: Ending) -> App:
             allow_origins=door.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            expose_headers=["Retry-After"],
         )
-    return HostGuard(app, door.hosts, door.origins)
+    return CutOff(HostGuard(app, door.hosts, door.origins), STOPPING)
 
 
 class _Endpoint:
@@ -201,14 +204,11 @@ class _Views:
     async def _contract(self, name: str, replicas: list[Replica]) -> Contract:
         """What is exposed of a service's contract; names without types if it tells none."""
         try:
-            contract = await self._asking.contract(name)
+            return shown(await self._asking.contract(name), self._door.exposed)
         except DaebusError as error:
             log.debug("no contract of %r: %s", name, describe(error), extra={"event": "contract"})
             actions = [ActionContract(name=each) for each in self._view(name, replicas).actions]
             return Contract(service=name, wire_version=WIRE_VERSION, actions=actions)
-        exposed = self._door.exposed
-        actions = [each for each in contract.actions if exposed.has_action(name, each.name)]
-        return msgspec.structs.replace(contract, actions=actions, channels=[])
 
 
 async def _on_http_exception(_request: Request, error: Exception) -> Response:

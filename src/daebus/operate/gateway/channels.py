@@ -146,7 +146,8 @@ class Channels:
             except BadMessage as error:
                 return BAD_FRAME, _short(error.reason)
             except DaebusError as error:
-                return TRY_LATER, _short(str(error))
+                problem = problem_of(error, shows_failures=False)
+                return TRY_LATER, _short(problem.detail or problem.title)
 
 
 async def _send_all(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from daebus.channels import BUILT_IN_PREFIX, check_name, is_internal, is_pattern
 from daebus.errors import SettingsError
+
+#: A choice of characters that Python and the server read alike. `[!a]` is "not a" for the one and
+#: `[^a]` for the other, which would let through the very names that were to be left out.
+_CHOICE = re.compile(r"\[[^]\[!^\\]+\]")
 
 
 class Exposed:
@@ -19,7 +24,7 @@ class Exposed:
         publish: … that may be published to.
 
     Raises:
-        SettingsError: a name is none.
+        SettingsError: a name is none, or a pattern is more than `*`, `?` and `[abc]`.
 
     Example:
         >>> exposed = Exposed(["calculator", "shop.get_*"])
@@ -33,8 +38,8 @@ class Exposed:
         self, actions: Iterable[str], channels: Iterable[str] = (), publish: Iterable[str] = ()
     ) -> None:
         self._actions = [_parted(each) for each in actions]
-        self.channels = [check_name("channel", each) for each in channels]
-        self.publish = [check_name("channel", each) for each in publish]
+        self.channels = [_checked("channel", each) for each in channels]
+        self.publish = [_checked("channel", each) for each in publish]
 
     def has_action(self, service: str, action: str) -> bool:
         """Whether an action may be called; a built-in one only if its name was begun with."""
@@ -75,4 +80,14 @@ def _parted(text: str) -> tuple[str, str]:
             f"{text!r} names nothing that can be exposed: write SERVICE for all of its actions, "
             f"or SERVICE.ACTION"
         )
-    return check_name("service", service), check_name("action", action) if separator else "*"
+    return _checked("service", service), _checked("action", action) if separator else "*"
+
+
+def _checked(kind: str, name: str) -> str:
+    """A name, or a pattern that means the same here and on the server."""
+    if is_pattern(name) and ("\\" in name or "[" in _CHOICE.sub("", name)):
+        raise SettingsError(
+            f"the pattern {name!r} cannot be exposed: it may have *, ? and [abc], but neither "
+            f"[!abc], [^abc] nor \\, which not all read alike. Name what is meant instead"
+        )
+    return check_name(kind, name)

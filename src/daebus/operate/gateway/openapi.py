@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,7 @@ _ERRORS = {
     400: "The body is not JSON, or the request makes no sense.",
     404: "Nobody serves this name, or the action is not there or not exposed.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     422: "The payload is not what the action takes.",
     500: "The handler failed, or answered with an error.",
     502: "What was running the request died; whether it ran is unknown.",
@@ -85,7 +86,7 @@ def openapi(
     if needs_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
-    return _with_problem(document, names.problem)
+    return _completed(document, names.problem)
 
 
 class _Names:
@@ -102,7 +103,7 @@ class _Names:
         else:  # All of them: one that is the same may refer to one that is not.
             new = {}
             for name, sound in plain.items():
-                new[name] = self._another(f"{sound}_{_sound(contract.service)}")
+                new[name] = _free(f"{sound}_{_sound(contract.service)}", self.schemas)
                 self.schemas[new[name]] = {}
         for name, schema in contract.schemas.items():
             self.schemas[new[name]] = _renamed(schema, new)
@@ -111,7 +112,7 @@ class _Names:
     @property
     def problem(self) -> str:
         """A name for the type of the errors."""
-        return "Problem" if "Problem" not in self.schemas else "GatewayProblem"
+        return _free("Problem", self.schemas)
 
     def _have_room(self, plain: dict[str, str], contract: Contract) -> bool:
         """Whether each name is free, or stands for the same type already."""
@@ -120,13 +121,14 @@ class _Names:
             for name, schema in contract.schemas.items()
         )
 
-    def _another(self, name: str) -> str:
-        """A name that is free."""
-        number, free = 1, name
-        while free in self.schemas:
-            number += 1
-            free = f"{name}_{number}"
-        return free
+
+def _free(name: str, taken: Container[str]) -> str:
+    """A name that is not taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _sound(name: str) -> str:
@@ -189,11 +191,15 @@ def _listening(channel: str) -> dict[str, Any]:
     }
 
 
-def _with_problem(document: dict[str, Any], name: str) -> dict[str, Any]:
-    """Say of each answer that is an error what it looks like."""
-    content = {"application/problem+json": {"schema": {"$ref": _REFERENCE + name}}}
+def _completed(document: dict[str, Any], problem: str) -> dict[str, Any]:
+    """Give each operation an id of its own, and say of each error what it looks like."""
+    content = {"application/problem+json": {"schema": {"$ref": _REFERENCE + problem}}}
+    ids: set[str] = set()
     for methods in document["paths"].values():
         for operation in methods.values():
+            # `a.b` and `c`, and `a` and `b.c`, would be one.
+            operation["operationId"] = _free(operation["operationId"], ids)
+            ids.add(operation["operationId"])
             for status, response in operation["responses"].items():
                 if int(status) >= HTTPStatus.BAD_REQUEST:
                     response["content"] = content

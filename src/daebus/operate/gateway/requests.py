@@ -24,11 +24,13 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         max_bytes: a larger body is refused before it is read.
 
     Raises:
-        Refused: it is too large, or did not come in time.
+        Refused: it is too large, is compressed, or did not come in time.
         ClientGone: the client went away.
     """
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise Refused(_too_large(max_bytes))
+    if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        raise Refused(_encoded(coding), {"accept-encoding": "identity"})
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
@@ -89,3 +91,8 @@ def wants_no_answer(request: Request) -> bool:
 def _too_large(max_bytes: int) -> Problem:
     detail = f"the body is larger than the {max_bytes:,} bytes that are allowed"
     return Problem(413, "too_large", "The message is too large", detail)
+
+
+def _encoded(coding: str) -> Problem:
+    detail = f"it came as {coding[:50]!r}; send the JSON as it is"
+    return Problem(415, "encoded_body", "The body must not be compressed", detail)

@@ -36,6 +36,15 @@ STALLED_AFTER_S = 30
 #: What the server has beyond the grace time to end what does not end, in seconds.
 CUT_S = 2
 
+#: What uvicorn logs as errors, though any client can cause it: that a WebSocket was refused, and
+#: that a text frame is no UTF-8.
+_CLIENTS_DOINGS = frozenset(
+    {
+        "ASGI callable returned without completing handshake.",
+        "Invalid UTF-8 sequence received from client.",
+    }
+)
+
 
 class ClientGone(Exception):
     """The client went away, or the server's grace time is over: nobody waits for the response."""
@@ -155,6 +164,7 @@ def serve(
         async with open_app(ending) as app:
             config = uvicorn.Config(
                 app,
+                http="h11",  # It bounds a request's headers; httptools, if installed, does not.
                 lifespan="off",
                 log_config=None,  # The logging is the program's.
                 access_log=is_debug,
@@ -252,5 +262,11 @@ def _set_up_logging(*, is_debug: bool) -> None:
     for name in ("uvicorn.error", "uvicorn.access"):
         target = get_logger(name)
         target.setLevel(logging.DEBUG if is_debug else logging.ERROR)
+        if not is_debug:
+            target.addFilter(_is_no_clients_doing)
         if not target.hasHandlers():
             target.handlers = list(logging.getLogger("daebus").handlers)
+
+
+def _is_no_clients_doing(record: logging.LogRecord) -> bool:
+    return record.msg not in _CLIENTS_DOINGS
