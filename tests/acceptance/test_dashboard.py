@@ -584,3 +584,20 @@ def test_help_teaches_and_a_port_that_is_taken_is_told(url: str) -> None:
     assert refused.code == 2
     assert "already in use" in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_half_a_request_is_told_of_the_stop(url: str, processes: Processes) -> None:
+    dashboard = start_dashboard(processes, url)
+    with socket.create_connection(("127.0.0.1", dashboard.port)) as half:
+        half.sendall(
+            b"POST /api/letters/drop HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n"
+            b"Content-Type: application/json\r\nAuthorization: Bearer %b\r\n\r\n{" % TOKEN.encode()
+        )
+        # The server has read the first request when it answers a later one.
+        with dashboard.client() as client:
+            assert client.get("/").status_code == 200
+        dashboard.process.signal(signal.SIGTERM)
+
+        assert half.recv(65536).startswith(b"HTTP/1.1 503 ")
+    assert dashboard.process.wait() == 0
+    assert "Traceback" not in dashboard.process.output

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daebus.operate.dashboard.pages import token_page
+from daebus.operate.web.cut_off import CutOff
 from daebus.operate.web.guard import HostGuard, TokenGuard, refuse
 from daebus.operate.web.http_errors import Problem
 
@@ -32,6 +33,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_STOPPING = Problem(503, "stopping", "The dashboard stops; the request was cancelled")
+
 
 def guarded(
     app: ASGIApp, *, token: str | None, hosts: Collection[str] | None, is_read_only: bool
@@ -47,7 +50,7 @@ def guarded(
     inner: ASGIApp = _ChangeGuard(app, is_read_only=is_read_only)
     if token is not None:
         inner = _Door(inner, token)
-    return _Headers(HostGuard(inner, hosts))
+    return CutOff(_Headers(HostGuard(inner, hosts)), _STOPPING)
 
 
 class _Door:
