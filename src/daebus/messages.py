@@ -45,7 +45,7 @@ class RequestEnvelope(msgspec.Struct, gc=False, omit_defaults=True):
     #: Whether the caller waits as long again for each response that follows another.
     stream: bool = False
     #: The version of the wire format; a message without one is of version 1.
-    v: int = 1
+    v: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _IncomingRequest(RequestEnvelope, gc=False):
@@ -68,7 +68,8 @@ class ReplyEnvelope(msgspec.Struct, gc=False):
     payload: Any = None
     request_id: str | int | None = None
     final: bool = True
-    v: int = WIRE_VERSION
+    #: The version of the request that it answers.
+    v: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorEnvelope(msgspec.Struct, gc=False):
@@ -79,7 +80,8 @@ class ErrorEnvelope(msgspec.Struct, gc=False):
     request_id: str | int | None = None
     final: bool = True
     status: str = "error"
-    v: int = WIRE_VERSION
+    #: The version of the request that it answers.
+    v: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class StreamEnvelope(ReplyEnvelope, gc=False):
@@ -98,7 +100,7 @@ class IncomingReply(msgspec.Struct, gc=False):
     code: str = "error"
     final: bool = True
     seq: int | None = None
-    v: int = 1
+    v: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _OldError(msgspec.Struct, gc=False):
@@ -162,7 +164,7 @@ def decode_request(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> RequestEn
         request = _request_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the request cannot be read: {error}") from error
-    if request.v > WIRE_VERSION:
+    if request.v is not msgspec.UNSET and request.v > WIRE_VERSION:
         raise BadMessage(_too_new("request", request.v, "the service"))
     return request
 
@@ -177,7 +179,7 @@ def decode_reply(data: bytes) -> IncomingReply:
         reply = _reply_decoder.decode(data)
     except DECODE_ERRORS as error:
         raise BadMessage(f"the reply cannot be read: {error}") from error
-    if reply.v > WIRE_VERSION:
+    if reply.v is not msgspec.UNSET and reply.v > WIRE_VERSION:
         text = _too_new("reply", reply.v, "the caller")
         return IncomingReply("error", reply.request_id, error=text)
     if reply.status == "error" and reply.error is None:

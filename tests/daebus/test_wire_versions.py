@@ -74,13 +74,23 @@ def test_a_request_of_version_1_is_answered_so_that_version_1_reads_it(
 
     (reply,) = replies_to(client, lambda: client.publish(service, V1["request"]))
 
-    assert reply.pop("v") == WIRE_VERSION  # Version 1 ignores fields that it does not know.
     assert reply == {
         "status": "success",
         "payload": {"got": {"n": 1}, "trace": "abc"},
         "request_id": "r1",
         "final": True,
     }
+
+
+def test_a_reply_has_the_version_of_its_request(
+    app: Daebus, start: Start, client: redis.Redis
+) -> None:
+    service = start(app).service
+    current = V1["request"].replace(b"{", b'{"v":%d,' % WIRE_VERSION, 1)
+
+    (reply,) = replies_to(client, lambda: client.publish(service, current))
+
+    assert reply["v"] == WIRE_VERSION
 
 
 def test_a_stream_of_version_1_is_answered(app: Daebus, start: Start, client: redis.Redis) -> None:

@@ -43,6 +43,7 @@ class Request:
     headers: Mapping[str, str] = _NO_HEADERS
     idempotency_key: str | None = None
     is_stream = False
+    wire_version: int | msgspec.UnsetType = msgspec.UNSET
     is_expired = False
     is_cancelled = False
 
@@ -99,6 +100,7 @@ class ActionRequest(Request):
         "reply_to",
         "request_id",
         "service",
+        "wire_version",
     )
 
     def __init__(
@@ -113,6 +115,7 @@ class ActionRequest(Request):
         self.message_id = None if request_id is None else str(request_id)
         self.delivery_count = 1
         self.service = envelope.service
+        self.wire_version = envelope.v
         self.headers = envelope.headers or _NO_HEADERS
         timeout_ms = envelope.timeout_ms
         self._was_cancelled = False

@@ -74,10 +74,15 @@ class Response:
         """
         request = self._request
         if final:
-            envelope = ReplyEnvelope("success", payload, request.request_id)
+            envelope = ReplyEnvelope("success", payload, request.request_id, v=request.wire_version)
         else:
             envelope = StreamEnvelope(
-                "success", payload, request.request_id, final=False, seq=self._seq
+                "success",
+                payload,
+                request.request_id,
+                final=False,
+                seq=self._seq,
+                v=request.wire_version,
             )
         return self._send(envelope, final=final)
 
@@ -99,7 +104,9 @@ class Response:
 
     def refuse(self, code: str, text: str) -> Receivers:
         """Send an error with a code of the wire, as the final response."""
-        return self._send(ErrorEnvelope(text, code, self._request.request_id), final=True)
+        request = self._request
+        envelope = ErrorEnvelope(text, code, request.request_id, v=request.wire_version)
+        return self._send(envelope, final=True)
 
     def _send(self, envelope: object, *, final: bool) -> Receivers:
         reply_to = self._request.reply_to
