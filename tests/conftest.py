@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -148,11 +149,22 @@ def seed() -> int:
     return int(os.environ.get("TEST_SEED") or random.randrange(1_000_000))
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """For what sets up the logging of this process, as commands do: it is as before afterwards."""
+    log = logging.getLogger("daebus")
+    level, handlers = log.level, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.handlers = handlers
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a thread, a child process or a message's context behind."""
-    before = set(threading.enumerate())
+    """Fail a test that leaves a thread, a message's context or another level of the log behind."""
+    before, level = set(threading.enumerate()), logging.getLogger("daebus").level
     yield
+    assert logging.getLogger("daebus").level == level, "the log has another level; use own_logging"
     assert current.get() is None, "a message's context is still set"
     if request.node.get_closest_marker("leaves_threads"):
         return

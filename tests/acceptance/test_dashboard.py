@@ -570,6 +570,7 @@ def test_a_server_that_is_away_is_waited_for(processes: Processes, own_server: o
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("own_logging")
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         command(**options)

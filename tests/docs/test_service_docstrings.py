@@ -70,6 +70,7 @@ def test_the_example_runs(
         assert doctest.DocTestRunner().run(example).failed == 0
 
 
+@pytest.mark.usefixtures("own_logging")
 def test_the_example_of_a_service_serves_until_it_is_told_to_stop(url: str) -> None:
     def call_and_stop() -> None:
         with DaebusCaller("calculator", timeout=1) as calculator:
