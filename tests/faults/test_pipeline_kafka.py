@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
 
+from confluent_kafka import KafkaError, KafkaException
+
 from fixtures.kafka import Cluster, mock_cluster
 from fixtures.pids import children, command_of, kill
 from fixtures.processes import Process, Processes
@@ -128,7 +130,12 @@ def worked_in(folder: Path, name: str = "*") -> int:
 
 
 def is_all_there(cluster: Cluster, topic: str) -> bool:
-    return set(written(cluster, topic)) == EXPECTED
+    try:
+        return set(written(cluster, topic)) == EXPECTED
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+            raise
+        return False  # The broker has just come back.
 
 
 def check(machine: Machine, cluster: Cluster, topic: str, folder: Path, killed: object) -> None:
