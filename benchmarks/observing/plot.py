@@ -26,7 +26,7 @@ def draw(rows: list[dict], target: str) -> None:
         values = [row["value"] for row in found]
         colors = ["#b6bcc8" if row["party"] == "nothing" else "#2563eb" for row in found]
         bars = axis.barh([row["party"] for row in found], values, color=colors)
-        axis.bar_label(bars, labels=[f"{value:,.4g}" for value in values], padding=3)
+        axis.bar_label(bars, labels=[f"{value:,.0f}" for value in values], padding=3)
         axis.set_title(title, loc="left", fontsize=10)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
         axis.set_xticks([])
