@@ -14,14 +14,19 @@ from daebus.service.routes import Route
 class Count:
     """What one handler has done."""
 
-    __slots__ = ("errors", "handled", "latency", "route", "total_s")
+    __slots__ = ("errors", "latency", "route", "total_s")
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.handled = 0
         self.errors = 0
         self.total_s = 0.0
+        #: How many messages, by the bucket of their latency.
         self.latency = [0] * BUCKETS
+
+    @property
+    def handled(self) -> int:
+        """How many messages."""
+        return sum(self.latency)
 
 
 class Tally:
@@ -44,7 +49,6 @@ class Tally:
         if count is None:
             count = self._counts[route.key] = Count(route)
         elapsed_s = monotonic() - exchange.received_at
-        count.handled += 1
         count.total_s += elapsed_s
         count.latency[bucket_of(elapsed_s)] += 1
         if is_error:
