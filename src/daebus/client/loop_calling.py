@@ -106,6 +106,36 @@ class LoopCalling(Calling):
         stream.timeout_s = timeout_s
         return stream
 
+    async def send_raw(
+        self,
+        action: str,
+        payload: Any = msgspec.UNSET,
+        *,
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> int:
+        """Ask for an action without wanting a reply.
+
+        Args:
+            action: the action's name.
+            payload: as for `call_raw`.
+            timeout_s: how long to wait for the server, in seconds.
+            headers: as for `DaebusCaller.call`.
+            idempotency_key: as for `DaebusCaller.call`.
+
+        Returns:
+            1 when a replica or the service's inbox has it; 0 when nobody serves this name.
+
+        Raises:
+            DaebusError: as for `DaebusCaller.send_message`.
+        """
+        send = partial(self.send, expires=None)
+        async with call_limit(self._service, action, timeout_s):
+            return await asyncio.to_thread(
+                send, action, payload, timeout_s, headers, idempotency_key
+            )
+
     async def _begin(
         self,
         make: Callable[[Way, str, str, Post], C],

@@ -61,7 +61,9 @@ class Calls:
         began = monotonic()
         number = 0
         try:
-            stream = await self._asking.stream(service, action, payload, timeout_s=timeout_s)
+            stream = await self._asking.caller(service).stream_raw(
+                action, payload, timeout_s=timeout_s
+            )
             try:
                 async for reply in stream:
                     number += 1

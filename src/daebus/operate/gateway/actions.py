@@ -104,13 +104,14 @@ class Actions:
 
     async def _call(self, call: _Call, receive: Receive) -> Response:
         async with self._ending.unless_gone(receive):
-            result = await self._asking.call(
-                call.service, call.action, call.payload, **call.options
+            result = await self._asking.caller(call.service).call_raw(
+                call.action, call.payload, **call.options
             )
         return Response(bytes(result), media_type="application/json")
 
     async def _send(self, call: _Call, _receive: Receive) -> Response:
-        if await self._asking.send(call.service, call.action, call.payload, **call.options) == 0:
+        caller = self._asking.caller(call.service)
+        if await caller.send_raw(call.action, call.payload, **call.options) == 0:
             raise ServiceUnavailable(call.service)
         return Response(status_code=202)
 
@@ -123,8 +124,8 @@ class Actions:
         events = EventWriter(send)
         try:
             async with self._ending.unless_gone(receive):
-                responses = await self._asking.stream(
-                    call.service, call.action, call.payload, **call.options
+                responses = await self._asking.caller(call.service).stream_raw(
+                    call.action, call.payload, **call.options
                 )
                 with closing(responses):
                     await _write_all(responses, events)

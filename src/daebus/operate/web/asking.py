@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from functools import partial
 from time import monotonic
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from daebus.bus import shared
 from daebus.bus.broadcast import Broadcast
 from daebus.bus.presence import Replica, find_replicas
 from daebus.client.loop_calling import LoopCalling
-from daebus.client.loop_calls import LoopStream, Mailbox, call_limit
+from daebus.client.loop_calls import Mailbox
 from daebus.contracts import Contract
 from daebus.deadline import Deadline
 from daebus.errors import BadMessage
@@ -101,101 +100,23 @@ class Asking:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    # --- calls ---
-
-    async def call(
-        self,
-        service: str,
-        action: str,
-        payload: Any = msgspec.UNSET,
-        *,
-        timeout_s: float,
-        headers: dict[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> msgspec.Raw:
-        """Call an action. To cancel the task that waits for it tells the service, too.
-
-        Args:
-            service: the service's name.
-            action: the action's name.
-            payload: any value; JSON that is there already goes in as `raw_json(data)`.
-            timeout_s: how long to wait, in seconds.
-            headers: passed along as `request.headers`.
-            idempotency_key: see `DaebusCaller.call`.
-
-        Returns:
-            The result as JSON: `bytes(result)`, or decode it with msgspec.
+    def caller(self, service: str) -> LoopCalling:
+        """What calls this service. Ask for it anew each time: few are kept, for names from outside.
 
         Raises:
-            DaebusError: as for `DaebusCaller.call`.
+            SettingsError: the name cannot be one.
         """
-        return await self._caller(service).call_raw(
-            action, payload, timeout_s=timeout_s, headers=headers, idempotency_key=idempotency_key
-        )
-
-    async def stream(
-        self,
-        service: str,
-        action: str,
-        payload: Any = msgspec.UNSET,
-        *,
-        timeout_s: float,
-        headers: dict[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> LoopStream:
-        """Call an action for each of its responses, as they come.
-
-        Args:
-            service: the service's name.
-            action: the action's name.
-            payload: as for `call`.
-            timeout_s: how long to wait for the first response, and again for each further one.
-            headers: as for `call`.
-            idempotency_key: as for `call`.
-
-        Returns:
-            An iterator of replies with `payload` (JSON), `final` and `seq`; errors are raised.
-            Its `close()` cancels the request if it is not over. A wait for its next reply may be
-            cancelled and taken up again: nothing is lost.
-
-        Raises:
-            DaebusError: as for `DaebusCaller.stream`.
-        """
-        return await self._caller(service).stream_raw(
-            action, payload, timeout_s=timeout_s, headers=headers, idempotency_key=idempotency_key
-        )
-
-    async def send(
-        self,
-        service: str,
-        action: str,
-        payload: Any = msgspec.UNSET,
-        *,
-        timeout_s: float,
-        headers: dict[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> int:
-        """Ask for an action without wanting a reply.
-
-        Args:
-            service: the service's name.
-            action: the action's name.
-            payload: as for `call`.
-            timeout_s: how long to wait for the server, in seconds.
-            headers: as for `call`.
-            idempotency_key: as for `call`.
-
-        Returns:
-            1 when a replica or the service's inbox has it; 0 when nobody serves this name.
-
-        Raises:
-            DaebusError: as for `DaebusCaller.send_message`.
-        """
-        send = partial(self._caller(service).send, expires=None)
-        async with call_limit(service, action, timeout_s):
-            return await asyncio.to_thread(
-                send, action, payload, timeout_s, headers, idempotency_key
+        caller = self._callers.get(service)
+        if caller is None:
+            caller = LoopCalling(
+                service, self._mailbox, self.url, max_message_bytes=self._max_bytes
             )
+            if len(self._callers) >= MAX_KEPT:
+                oldest = self._callers.pop(next(iter(self._callers)))
+                # It may wait for the server, which the loop must not.
+                asyncio.get_running_loop().run_in_executor(None, oldest.close)
+            self._callers[service] = caller
+        return caller
 
     # --- channels ---
 
@@ -248,7 +169,7 @@ class Asking:
         known = self._contracts.get(service)
         if known is not None and known[0] == ids:
             return known[1]
-        answer = await self.call(service, "daebus.info", timeout_s=CONTRACT_S)
+        answer = await self.caller(service).call_raw("daebus.info", timeout_s=CONTRACT_S)
         try:
             contract = msgspec.json.decode(answer, type=_Info).contract
         except msgspec.MsgspecError as error:
@@ -257,19 +178,6 @@ class Asking:
             _make_room(self._contracts)
             self._contracts[service] = ids, contract
         return contract
-
-    def _caller(self, service: str) -> LoopCalling:
-        caller = self._callers.get(service)
-        if caller is None:
-            caller = LoopCalling(
-                service, self._mailbox, self.url, max_message_bytes=self._max_bytes
-            )
-            if len(self._callers) >= MAX_KEPT:
-                oldest = self._callers.pop(next(iter(self._callers)))
-                # It may wait for the server, which the loop must not.
-                asyncio.get_running_loop().run_in_executor(None, oldest.close)
-            self._callers[service] = caller
-        return caller
 
     def _close_callers(self) -> None:
         for caller in self._callers.values():
