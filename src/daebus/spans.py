@@ -6,7 +6,6 @@ tracer provider of the program; where there is none, they go nowhere.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -26,9 +25,6 @@ SYSTEM = "daebus"
 
 #: The wire's code of the error that an answer brings.
 STATUS_CODE = "rpc.response.status_code"
-
-#: How long a process that ends waits for its last spans to be exported, in seconds.
-FLUSH_S = 2.0
 
 #: Made once: with no provider yet, it finds the one that is set later.
 tracer = trace.get_tracer("daebus", version("daebus"), schema_url=SCHEMA_URL)
@@ -89,17 +85,6 @@ def fail_with_code(span: Span, code: str, text: str) -> None:
     """Say in a span that it ended with an error of the wire."""
     span.set_attributes({"error.type": code, STATUS_CODE: code})
     span.set_status(StatusCode.ERROR, text)
-
-
-def flush() -> None:
-    """Have the provider export what it still holds; for a process that ends without its exit."""
-    export = getattr(trace.get_tracer_provider(), "force_flush", None)
-    if export is None:
-        return
-    # An exporter whose collector is away tries again for long.
-    flushing = threading.Thread(target=export, name="daebus-flush", daemon=True)
-    flushing.start()
-    flushing.join(FLUSH_S)
 
 
 def _name_of(kind: type[BaseException]) -> str:

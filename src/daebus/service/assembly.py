@@ -101,7 +101,11 @@ class Assembly:
         # message that waits (measured with Valkey 9.1), and is cut off when it lags a little.
         self.link = Link(url, shared.connection_name(service))
         built_in = BuiltIn(
-            self.link, self.describe, lambda: contract_of(service, settings.delivery, registry)
+            service,
+            replica_id,
+            self.link,
+            describe=self.describe,
+            contract=lambda: contract_of(service, settings.delivery, registry),
         )
         self._routes = routes = Routes(
             registry, built_in.functions(), traced(service, traces=settings.traces)

@@ -25,14 +25,24 @@ class BuiltIn:
     """The built-in actions of one replica.
 
     Args:
+        service: the service's name.
+        replica_id: this replica.
         link: the service's link.
         describe: what the replica is and has done.
         contract: what the service offers.
     """
 
     def __init__(
-        self, link: Link, describe: Callable[[], Replica], contract: Callable[[], Contract]
+        self,
+        service: str,
+        replica_id: str,
+        link: Link,
+        *,
+        describe: Callable[[], Replica],
+        contract: Callable[[], Contract],
     ) -> None:
+        self._service = service
+        self._replica_id = replica_id
         self._link = link
         self._describe = describe
         self._contract = contract
@@ -44,8 +54,7 @@ class BuiltIn:
 
     def ping(self) -> dict[str, str]:
         """Say that the service handles messages."""
-        replica = self._describe()
-        return {"service": replica.service, "replica_id": replica.replica_id}
+        return {"service": self._service, "replica_id": self._replica_id}
 
     def info(self) -> dict[str, Any]:
         """Who serves here, and what it offers."""
@@ -71,17 +80,16 @@ class BuiltIn:
         Args:
             replica: the id of the replica that is to stop, or `*` for all of them.
         """
-        service = self._describe().service
-        if replica != EVERY_REPLICA and not self._is_alive(service, replica):
-            text = f"service {service!r} has no replica {replica!r} that is alive"
+        if replica != EVERY_REPLICA and not self._is_alive(replica):
+            text = f"service {self._service!r} has no replica {replica!r} that is alive"
             current_response().refuse(Code.BAD_REQUEST, text)
             return None
         said = encode(ControlEnvelope(drain=replica), MAX_MESSAGE_BYTES)
-        self._link.send(Command(publish(control_channel(service).encode(), said)))
+        self._link.send(Command(publish(control_channel(self._service).encode(), said)))
         return {"draining": replica}
 
-    def _is_alive(self, service: str, replica_id: str) -> bool:
-        channel = alive_channel(service, replica_id).encode()
+    def _is_alive(self, replica_id: str) -> bool:
+        channel = alive_channel(self._service, replica_id).encode()
         reply = self._link.ask(Deadline.after(ASK_S), b"PUBSUB", b"NUMSUB", channel)
         # Without the right to ask nobody is known to be dead, and who is dead hears nothing.
         return not isinstance(reply, list) or reply[1] == 1

@@ -152,7 +152,7 @@ def _work(parent: Parent, setup: Setup) -> None:
 
 def _flush_spans() -> None:
     """A worker process ends without what a program does at its exit."""
-    from daebus.spans import flush  # noqa: PLC0415 - an extra
+    from turbo_queue.spans import flush  # noqa: PLC0415 - an extra
 
     flush()
 
