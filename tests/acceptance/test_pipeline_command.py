@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.lines import whole_lines
 from fixtures.processes import Process, Processes
 from fixtures.queue_commands import QUEUE_COMMAND, queue_command, queue_command_on_a_terminal
 from fixtures.waiting import eventually
@@ -82,9 +83,7 @@ class Job:
     @property
     def written(self) -> list[int]:
         """The numbers of the events that are in the output."""
-        out = self.folder / "out.jsonl"
-        lines = out.read_text().splitlines() if out.exists() else []
-        return sorted(json.loads(line)["id"] for line in lines)
+        return sorted(json.loads(line)["id"] for line in whole_lines(self.folder / "out.jsonl"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -24,6 +25,9 @@ from fixtures.processes import Processes
 from fixtures.waiting import eventually
 
 MIB = 1024 * 1024
+
+#: Python tells of all that a program leaves behind.
+DEVELOPING = [sys.executable, "-X", "dev", "-W", "error"]
 
 ENSURE = """
 import os, sys
@@ -85,9 +89,10 @@ def test_eight_processes_at_once_start_one_server(folder: Path, processes: Proce
 def test_the_shared_server_outlives_its_starter_and_ends_for_want_of_clients(
     tmp_path: Path, processes: Processes
 ) -> None:
-    starter = processes.python(ENSURE, str(tmp_path), "0.5")
+    starter = processes.run([*DEVELOPING, "-c", ENSURE, str(tmp_path), "0.5"])
     assert starter.wait() == 0
     pid, path = int(starter.output.split()[0]), tmp_path / "valkey.sock"
+    assert starter.output.splitlines() == [f"{pid} {path}"]
     assert not has_ended(pid)
 
     with redis.Redis(unix_socket_path=str(path)) as client:
@@ -121,6 +126,7 @@ def test_a_killed_server_and_a_killed_keeper_are_replaced(
     os.kill(keeper, signal.SIGKILL)
     eventually(lambda: has_ended(keeper))
     pid = server_pid(ensure_server(tmp_path, idle_s=1.0))
+    assert not any(Path(f"/proc/{ended}").exists() for ended in (first, keeper)), "they are reaped"
     eventually(lambda: has_ended(pid), timeout_s=15)
 
 

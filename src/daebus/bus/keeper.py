@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,24 +21,6 @@ START_LOCK = "start.lock"
 
 #: How often it looks, in seconds; sooner when the server is to end sooner.
 LOOK_EVERY_S = 1.0
-
-
-def start(folder: Path, socket_path: Path, idle_s: float, lock: int) -> None:
-    """Start a keeper that outlives this process; it inherits the lock."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, str(folder), str(socket_path), str(idle_s)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[lock],
-        start_new_session=True,
-        cwd="/",
-    )
-    _keepers.append(process)
-
-
-#: Kept so that they are reaped when they end.
-_keepers: list[subprocess.Popen[bytes]] = []
 
 
 def pause(seconds: float) -> None:
