@@ -16,6 +16,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from turbo_queue.codec import Decoder, Row
@@ -57,6 +58,9 @@ CREATE TABLE batch (
 );
 CREATE TABLE events (seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, body NOT NULL);
 """
+
+_INSERT_BYTES = "INSERT INTO events VALUES (?, ?, ?)"
+_INSERT_TEXT = "INSERT INTO events VALUES (?, ?, CAST(? AS TEXT))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +151,12 @@ class BatchFormat:
         try:
             self._empty_writer(sum(len(row.body) for row in contents.rows))
             database.execute("BEGIN")
-            database.executemany(
-                "INSERT INTO events VALUES (?, ?, CASE ? WHEN 1 THEN CAST(?4 AS TEXT) ELSE ?4 END)",
-                [
-                    (seq, row.number, row.is_text, row.body)
-                    for seq, row in enumerate(contents.rows, start=1)
-                ],
-            )
+            numbered = enumerate(contents.rows, start=1)
+            for is_text, rows in groupby(numbered, lambda each: each[1].is_text):
+                database.executemany(
+                    _INSERT_TEXT if is_text else _INSERT_BYTES,
+                    ((seq, row.number, row.body) for seq, row in rows),
+                )
             database.execute(
                 "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (

@@ -83,7 +83,7 @@ def test_a_message_waits_for_a_service_that_is_down(caller: DaebusCaller) -> Non
     again = Service()
     again.app.start(caller.service)
 
-    eventually(lambda: again.handled == [0, 1, 2])
+    eventually(lambda: sorted(again.handled) == [0, 1, 2])
     eventually(lambda: again.app.stats().incidents.get("expired") == 1)
     again.app.stop()
 

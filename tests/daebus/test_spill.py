@@ -284,7 +284,7 @@ def test_start_functions_come_before_what_was_left(
     eventually(lambda: app.stats().spilled >= 989)
     app.stop()
     gate.end()
-    again, order = Daebus("app"), []
+    again, order = Daebus("app", max_workers=1), []
     again.on_start(lambda: order.append("started"))
     again.listen(channel)(order.append)
 

@@ -8,8 +8,11 @@ from fixtures import services
 from fixtures.processes import Processes
 
 PROGRAM = """
-import os, sys, threading
+import os, sys, threading, warnings
 from daebus import *
+
+# That is what is tried here; Python tells of it since 3.12.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 caller = DaebusCaller(sys.argv[1], timeout=10)
 assert caller.call("echo", 0) == 0
