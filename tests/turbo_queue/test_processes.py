@@ -193,8 +193,11 @@ def test_ctrl_c_ends_a_consumer_that_waits(queue: Queue, processes: Processes) -
 def test_a_fork_beside_busy_threads_can_use_queues(tmp_path: Path, processes: Processes) -> None:
     program = processes.python(
         """
-        import os, signal, sys, threading
+        import os, signal, sys, threading, warnings
         from turbo_queue import Queue
+
+        # That is what is tried here; Python tells of it since 3.12.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
         def use(name):
             queue = Queue(f"{sys.argv[1]}/{name}")
