@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import disks
+from fixtures.forks import exit_code, fork
 from fixtures.processes import SOURCE
 from fixtures.queues import drain, files, fill, fill_in_batches
 from fixtures.waiting import eventually
@@ -190,11 +191,7 @@ def test_a_full_disk_that_is_freed_is_written_to_without_being_asked(small_disk:
 def test_dead_owners_batches_are_given_back_on_a_full_disk(small_disk: Path) -> None:
     queue = Queue(small_disk / "queue")
     fill(queue, [1, 2, 3])
-    child = os.fork()
-    if child == 0:
-        queue.consumer().get()
-        os._exit(0)
-    os.waitpid(child, 0)
+    assert exit_code(fork(lambda: queue.consumer().get())) == 0
     assert len(files(queue, "chosen_")) == 1
     (small_disk / "filler").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
 
@@ -350,14 +347,13 @@ def test_a_path_that_names_no_folder_is_refused(path: str) -> None:
 
 def test_four_producers_keep_their_order(queue: Queue) -> None:
     """F40: 4 producers x 50,000 events, one consumer."""
-    children = []
-    for index in range(4):
-        if (child := os.fork()) == 0:
-            with Queue(queue.path, max_events_per_file=777).producer() as producer:
-                producer.put_many([index, number] for number in range(50_000))
-            os._exit(0)
-        children.append(child)
-    assert {os.waitpid(child, 0)[1] for child in children} == {0}
+
+    def put(index: int) -> None:
+        with Queue(queue.path, max_events_per_file=777).producer() as producer:
+            producer.put_many([index, number] for number in range(50_000))
+
+    children = [fork(lambda index=index: put(index)) for index in range(4)]
+    assert [exit_code(child) for child in children] == [0] * 4
 
     seen: list[list[int]] = [[], [], [], []]
     for index, number in drain(queue):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.forks import exit_code, fork
 from fixtures.processes import Processes
 from fixtures.queues import drain, files, fill, fill_in_batches
 from fixtures.waiting import eventually
@@ -56,10 +57,7 @@ def test_forks_beside_a_busy_producer_keep_no_lock(queue: Queue) -> None:
 
         publishing = threading.Thread(target=publish)
         publishing.start()
-        for _ in range(100):
-            if (child := os.fork()) == 0:
-                signal.pause()
-            children.append(child)
+        children.extend(fork(signal.pause) for _ in range(100))
         stopped.set()
         publishing.join()
     try:
@@ -186,9 +184,11 @@ def test_an_iterator_that_crosses_a_fork_gives_nothing_of_the_parents_batch(queu
     with queue.consumer(stop_when_empty=True) as consumer:
         events = iter(consumer)
         assert next(events) == 1
-        if (child := os.fork()) == 0:
-            os._exit(0 if list(events) == [4] else 1)
-        assert os.waitpid(child, 0)[1] == 0
+
+        def child() -> None:
+            assert list(events) == [4]
+
+        assert exit_code(fork(child)) == 0
         assert list(events) == [2, 3]
 
 
@@ -295,10 +295,7 @@ def test_a_reason_that_is_no_text_is_kept_as_well_as_it_goes(tmp_path: Path) -> 
 
 def test_looking_at_a_queue_hides_no_abandoned_batch(queue: Queue) -> None:
     fill(queue, [1])
-    if (child := os.fork()) == 0:
-        queue.consumer().get()
-        os._exit(0)
-    os.waitpid(child, 0)
+    assert exit_code(fork(lambda: queue.consumer().get())) == 0
     stopped = threading.Event()
 
     def look() -> None:

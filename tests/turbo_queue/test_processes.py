@@ -10,23 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.forks import exit_code, fork
 from fixtures.processes import Processes
 from fixtures.queues import drain, files, fill, fill_in_batches
 from fixtures.waiting import eventually
 from turbo_queue import BatchSettled, Queue
-
-
-def in_child(function: object) -> int:
-    """Run a function in a child of `fork` and give its exit code: 0 if it raised nothing."""
-    child = os.fork()
-    if child == 0:
-        try:
-            function()  # type: ignore[operator]
-        except BaseException as error:
-            os.write(2, f"{type(error).__name__}: {error}\n".encode())
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_producer_that_crossed_a_fork_begins_anew(queue: Queue) -> None:
@@ -39,7 +27,7 @@ def test_a_producer_that_crossed_a_fork_begins_anew(queue: Queue) -> None:
             producer.put("child 2")
             producer.close()
 
-        assert in_child(child) == 0
+        assert exit_code(fork(child)) == 0
         producer.put(3)
 
     assert sorted(map(str, drain(queue))) == ["1", "2", "3", "child 1", "child 2"]
@@ -54,7 +42,7 @@ def test_a_consumer_that_crossed_a_fork_begins_anew(queue: Queue) -> None:
             assert consumer.get(timeout=10) == 3
             consumer.close()
 
-        assert in_child(child) == 0
+        assert exit_code(fork(child)) == 0
         assert consumer.get() == 2
 
     assert drain(queue) == []
@@ -70,7 +58,7 @@ def test_a_batch_that_crossed_a_fork_stays_its_parents(queue: Queue) -> None:
             with pytest.raises(BatchSettled):
                 batch.acknowledge()
 
-        assert in_child(child) == 0
+        assert exit_code(fork(child)) == 0
         assert len(files(queue, "chosen_")) == 1
         batch.acknowledge()
 
@@ -83,7 +71,7 @@ def test_a_child_that_is_never_used_closes_nothing(queue: Queue) -> None:
         consumer.get()
         producer.put(2)
 
-        assert in_child(lambda: (producer.close(), consumer.close())) == 0
+        assert exit_code(fork(lambda: (producer.close(), consumer.close()))) == 0
         assert len(queue.stats().producers) == len(queue.stats().consumers) == 1
         producer.put(3)
 

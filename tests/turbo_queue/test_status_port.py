@@ -14,6 +14,7 @@ from time import monotonic
 
 import pytest
 
+from fixtures.forks import exit_code, fork
 from fixtures.waiting import eventually
 from turbo_queue import SettingsError
 from turbo_queue.status_port import (
@@ -266,12 +267,13 @@ def test_a_child_of_fork_does_not_hold_the_port() -> None:
     number = int(port.url.rpartition(":")[2])
     heard, ring = os.pipe()
     begun, begin = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def stay() -> None:
         os.close(ring)
         os.write(begin, b"x")
         os.read(heard, 1)  # Until the parent is done.
-        os._exit(0)
+
+    child = fork(stay)
     try:
         os.read(begun, 1)
         port.join(5.0)
@@ -281,4 +283,4 @@ def test_a_child_of_fork_does_not_hold_the_port() -> None:
     finally:
         for descriptor in (ring, heard, begun, begin):
             os.close(descriptor)
-        os.waitpid(child, 0)
+        exit_code(child)

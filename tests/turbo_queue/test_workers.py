@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures import worker_programs
+from fixtures.forks import exit_code, fork
 from fixtures.pids import is_alive
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
@@ -279,11 +280,7 @@ def test_a_fork_of_the_parent_does_not_end_its_workers(start: Start) -> None:
     group, notes = start(worker_programs.wait)
     assert group.wait_until_ready(20)
 
-    child = os.fork()
-    if child == 0:
-        group.join(0)
-        os._exit(7)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert exit_code(fork(lambda: group.join(0))) == 0
 
     assert not notes.ends
     assert all(is_alive(pid) for pid in pids_of(group))
