@@ -14,6 +14,7 @@ import pytest
 
 from daebus import Broadcast, Daebus, DaebusCaller
 from daebus.bus.embedded import EmbeddedServer
+from daebus.logs import PACKAGES
 from daebus.service.context import current
 from fixtures import spans as traced
 from fixtures.kafka import Cluster, mock_cluster, started_broker
@@ -152,11 +153,12 @@ def seed() -> int:
 @pytest.fixture
 def own_logging() -> Iterator[None]:
     """For what sets up the logging of this process, as commands do: it is as before afterwards."""
-    log = logging.getLogger("daebus")
-    level, handlers = log.level, list(log.handlers)
+    logs = [logging.getLogger(package) for package in PACKAGES]
+    before = [(log, log.level, list(log.handlers)) for log in logs]
     yield
-    log.setLevel(level)
-    log.handlers = handlers
+    for log, level, handlers in before:
+        log.setLevel(level)
+        log.handlers = handlers
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,9 @@ MAX_RECORD_LENGTH = 10_000
 #: Incidents of one kind within this many seconds are one burst: logged when it begins and ends.
 BURST_S = 10.0
 
+#: Above all loggers that a service writes to: its spilled messages and its processes are a queue's.
+PACKAGES = ("daebus", "turbo_queue")
+
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -81,13 +84,15 @@ def show_logs(level: int) -> None:
 
     Called by `app.run()` and the command line, never by an import.
     """
-    log = logging.getLogger("daebus")
-    if log.level == logging.NOTSET:
-        log.setLevel(level)
-    if not log.hasHandlers():
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
-        log.addHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+    handler.addFilter(_safe_record)
+    for package in PACKAGES:
+        log = logging.getLogger(package)
+        if log.level == logging.NOTSET:
+            log.setLevel(level)
+        if not log.hasHandlers():
+            log.addHandler(handler)
 
 
 def shown_level() -> int | None:

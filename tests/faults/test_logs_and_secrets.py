@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,26 @@ def log():
 app.run(sys.argv[1], debug=True)
 """
 
+#: Its processes start once, and cannot be replaced.
+WITHOUT_PROCESSES = """
+import os, sys
+from daebus import *
+app = Daebus("app", processes=1)
+
+@app.on_worker_start
+def load():
+    os.mkdir(sys.argv[2])
+
+@app.action("die", workers="process")
+def die():
+    os._exit(3)
+
+if __name__ == "__main__":
+    app.run(sys.argv[1])
+"""
+
+ENTRY = r"\d{4}-\d\d-\d\d [\d:,]{12} [A-Z]+ +(daebus|turbo_queue)\."
+
 
 def test_every_line_of_the_log_is_an_entry_or_part_of_a_traceback(
     url: str, server: EmbeddedServer, service_name: str, processes: Processes
@@ -57,12 +79,32 @@ def test_every_line_of_the_log_is_an_entry_or_part_of_a_traceback(
     assert len(entries) > 100
     for line in entries:
         is_traceback = line.startswith("  | ")
-        assert is_traceback or re.match(r"\d{4}-\d\d-\d\d [\d:,]{12} [A-Z]+ +daebus\.", line), line
+        assert is_traceback or re.match(ENTRY, line), line
         assert is_traceback or "daebus.app  forged" not in line[:60]
         assert "\x1b" not in line
         assert "\u2028" not in line
         assert len(line) < 12_000
     assert "ValueError: x\\n2026" in service.output
+
+
+def test_what_a_queue_and_its_processes_say_is_an_entry_of_the_services_log(
+    url: str, service_name: str, processes: Processes, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(WITHOUT_PROCESSES)
+    command = [sys.executable, str(program), service_name, str(tmp_path / NASTY)]
+    service = processes.run(command, env={"DAEBUS_URL": url})
+    service.wait_for("is ready at")
+
+    with DaebusCaller(service_name, url) as caller:
+        caller.send_message("die")
+    service.wait_for("before it was ready; trying again")
+    service.signal(15)
+    service.wait()
+
+    assert " turbo_queue.workers  " in service.output
+    for line in service.output.splitlines():
+        assert line.startswith("  | ") or re.match(ENTRY, line), line
 
 
 @pytest.mark.parametrize(
