@@ -30,21 +30,21 @@ from daebus.service.spool import Spool
 from daebus.service.tally import Tally
 from daebus.service.work_queue import open_queue, tidy
 from daebus.service.worker_handlers import check_importable, for_workers
-from daebus.service.worker_process import (
+from daebus.service.worker_notes import (
     BURY,
     DROP,
     RUN,
     Finished,
     Handled,
     Incident,
-    Setup,
     Started,
     read_note,
-    work,
 )
+from daebus.service.worker_process import Setup, work
 from turbo_queue import FolderFailed, Producer, Queue, QueueClosed, TurboQueueError
 from turbo_queue.errors import WorkerFailed
-from turbo_queue.workers import Worker, WorkerGroup
+from turbo_queue.worker import Worker
+from turbo_queue.workers import WorkerGroup
 
 log = get_logger(__name__)
 
