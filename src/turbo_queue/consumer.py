@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from time import monotonic, sleep
@@ -16,11 +15,12 @@ from turbo_queue.batch import Batch, Cursor
 from turbo_queue.batch_file import BatchFormat
 from turbo_queue.claims import Claims
 from turbo_queue.codec import Decoder, codec_named
+from turbo_queue.ends import open_end
 from turbo_queue.errors import BatchDamaged, BatchSettled, FolderFailed, QueueClosed, QueueEmpty
 from turbo_queue.exits import AtExit
 from turbo_queue.folder import Folder
 from turbo_queue.forks import Handle, watch
-from turbo_queue.owners import CONSUMER, Owner
+from turbo_queue.owners import CONSUMER
 from turbo_queue.recovery import RECOVERY_EVERY_S, recover, recover_in_turn
 from turbo_queue.settings import QueueSettings
 from turbo_queue.states import State
@@ -232,14 +232,8 @@ class Consumer:
         raise TypeError("a Consumer cannot be pickled; send its Queue, and make one there")
 
     def _open(self) -> None:
-        with ExitStack() as undo:
-            self._format = BatchFormat()
-            self._ready = self._folder.bell("ready")
-            undo.callback(self._ready.close)
-            self._room = self._folder.bell("room")
-            undo.callback(self._room.close)
-            self._owner = Owner(self._folder, CONSUMER)
-            undo.pop_all()
+        self._format = BatchFormat()
+        self._ready, self._room, self._owner = open_end(self._folder, CONSUMER)
         self._claims = Claims(
             self._folder,
             self._format,
