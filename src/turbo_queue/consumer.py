@@ -1,11 +1,10 @@
-"""A consumer: takes ready batches, gives their events, and looks after dead owners on the side."""
+"""A consumer: gives the events of ready batches, and looks after dead owners on the side."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from time import monotonic, sleep
@@ -14,17 +13,16 @@ from typing import Any, NoReturn, Self
 
 from turbo_queue.batch import Batch, Cursor
 from turbo_queue.batch_file import BatchFormat
-from turbo_queue.candidates import Candidates
+from turbo_queue.claims import Claims
 from turbo_queue.codec import Decoder, codec_named
+from turbo_queue.ends import open_end
 from turbo_queue.errors import BatchDamaged, BatchSettled, FolderFailed, QueueClosed, QueueEmpty
 from turbo_queue.exits import AtExit
-from turbo_queue.folder import Folder, Held
+from turbo_queue.folder import Folder
 from turbo_queue.forks import Handle, watch
-from turbo_queue.names import BatchName
-from turbo_queue.owners import CONSUMER, Owner
+from turbo_queue.owners import CONSUMER
 from turbo_queue.recovery import RECOVERY_EVERY_S, recover, recover_in_turn
 from turbo_queue.settings import QueueSettings
-from turbo_queue.settlement import return_unharmed
 from turbo_queue.states import State
 
 logger = logging.getLogger(__name__)
@@ -163,7 +161,7 @@ class Consumer:
                 self._check_open()
                 if now >= self._recover_at:
                     self._recover()
-                batch = self._claim_next(now)
+                batch = self._claims.next(now)
             if batch is not None:
                 return batch
             if self.has_ended:
@@ -186,7 +184,7 @@ class Consumer:
             return False
         with self._lock:
             recovered = recover(self._folder, self._format, self._settings.max_failures)
-            mine = {batch.name for batch in self._batches}
+            mine = {batch.name for batch in self._claims.held}
         if recovered or self._folder.count(State.READY):
             return False
         if self._stop_when_empty:
@@ -211,7 +209,7 @@ class Consumer:
         self._lock = threading.Lock()  # Another thread may have held it.
         if self._is_open:
             self._is_open = False  # The next use opens it again; that may be in a grandchild.
-            parts: list[Handle] = [*self._cursors, *self._batches, self._ready, self._room]
+            parts: list[Handle] = [*self._cursors, *self._claims.held, self._ready, self._room]
             for part in parts:
                 part.after_fork()
 
@@ -234,18 +232,19 @@ class Consumer:
         raise TypeError("a Consumer cannot be pickled; send its Queue, and make one there")
 
     def _open(self) -> None:
-        with ExitStack() as undo:
-            self._format = BatchFormat()
-            self._ready = self._folder.bell("ready")
-            undo.callback(self._ready.close)
-            self._room = self._folder.bell("room")
-            undo.callback(self._room.close)
-            self._owner = Owner(self._folder, CONSUMER)
-            undo.pop_all()
-        self._candidates = Candidates()
+        self._format = BatchFormat()
+        self._ready, self._room, self._owner = open_end(self._folder, CONSUMER)
+        self._claims = Claims(
+            self._folder,
+            self._format,
+            self._decoder,
+            max_failures=self._settings.max_failures,
+            ready=self._ready,
+            room=self._room,
+            owner=self._owner,
+        )
         self._mine = _Mine()
         self._cursors: dict[Cursor, threading.Thread] = {}
-        self._batches: set[Batch] = set()
         self._at_exit = AtExit(lambda: self._close(is_finished=False))
         self._recover_at = 0.0
         self._is_open = True
@@ -259,7 +258,7 @@ class Consumer:
                 return  # Inherited by `fork`, and not used since.
             self._is_open = False
             mine, self._mine.cursor = self._mine.cursor, None
-            cursors, batches = list(self._cursors), list(self._batches)
+            cursors, batches = list(self._cursors), list(self._claims.held)
         failures: list[Exception] = []
         steps: list[Callable[[], None]] = [
             partial(cursor.settle, is_finished=is_finished and cursor is mine) for cursor in cursors
@@ -315,72 +314,6 @@ class Consumer:
         except BatchSettled:
             pass  # Another thread closed the consumer; the next call says so.
         self._take_cursor()
-
-    def _claim_next(self, now: float) -> Batch | None:
-        """The oldest batch that can be had; None after one new listing of the folder."""
-        is_listed = False
-        while True:
-            text = self._candidates.take(now)
-            if text is None:
-                if is_listed:
-                    return None
-                is_listed = True
-                self._ready.silence()  # Before the look: a batch that comes after it rings again.
-                names = self._folder.names(State.READY)
-                now_listed = monotonic()
-                self._candidates.renew(names, now_listed, now_listed - now)
-                continue
-            name = BatchName.parse(text)
-            if name is None:
-                self._folder.set_aside(text, "its name is not that of a batch")
-                continue
-            held = self._folder.claim(name)
-            if held is None:
-                self._candidates.was_gone()
-                continue
-            self._candidates.was_there()
-            self._room.ring()
-            if is_listed and self._candidates.left:
-                self._ready.ring()  # The silence above took the rings of the others, too.
-            if (batch := self._read(held)) is not None:
-                return batch
-
-    def _read(self, held: Held) -> Batch | None:
-        try:
-            contents = self._format.read(self._folder.read(held))
-            self._decoder.check(contents.codec)
-            if contents.done == contents.events:
-                self._folder.remove(held)  # It was given back with nothing left to do.
-                return None
-        except BatchDamaged as error:
-            try:
-                self._folder.set_aside(str(held.name), error.reason)
-            finally:
-                held.release()
-            return None
-        except BaseException:
-            try:
-                return_unharmed(self._folder, held)
-            finally:
-                held.release()
-            raise
-        batch = Batch(
-            self._folder,
-            held,
-            contents,
-            decoder=self._decoder,
-            max_failures=self._settings.max_failures,
-            on_settled=self._on_settled,
-        )
-        self._batches.add(batch)
-        return batch
-
-    def _on_settled(self, batch: Batch, finished: int, is_back: bool) -> None:  # noqa: FBT001
-        self._batches.discard(batch)
-        self._owner.count(finished, batches=int(not is_back))
-        if is_back:
-            self._candidates.expire()  # It is older than what the last listing has left.
-            self._ready.ring()
 
     def _recover(self) -> None:
         """Take over what dead processes left, and what threads of this one did that have ended."""

@@ -11,6 +11,7 @@ from turbo_queue.codec import Decoder, codec_named
 from turbo_queue.errors import BatchDamaged, BatchNotFound
 from turbo_queue.folder import Folder
 from turbo_queue.names import BatchName
+from turbo_queue.peeks import peek
 from turbo_queue.states import State
 
 
@@ -120,7 +121,7 @@ class DeadBatches:
 
     def _read(self, text: str) -> tuple[BatchName, Contents]:
         name = BatchName.parse(text)
-        data = self._folder.peek(name) if name and name.state is State.DEAD else None
+        data = peek(self._folder, name) if name and name.state is State.DEAD else None
         if name is None or data is None:
             raise BatchNotFound(text)
         return name, BatchFormat().read(data)

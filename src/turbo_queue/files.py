@@ -1,11 +1,17 @@
-"""Reading and writing a whole file through its descriptor, and opening one only to look at it."""
+"""A file as a whole: opened only to look at it, read, written, its name made to last."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from turbo_queue.errors import BatchDamaged
+from turbo_queue.errors import BatchDamaged, reporting
+
+#: What opening a name says when it is a link, a folder, a socket, or somebody else's.
+NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
 
 #: No batch file is larger: SQLite builds them in memory, where a database ends at 1 GiB.
 _LARGEST_BYTES = 1024**3
@@ -56,3 +62,22 @@ def write_all(descriptor: int, data: bytes) -> None:
     written = os.pwrite(descriptor, data, 0)
     while written < len(data):
         written += os.pwrite(descriptor, memoryview(data)[written:], written)
+
+
+@contextmanager
+def names_on_disk(folder: str) -> Iterator[None]:
+    """Make the renames of this block durable: a name lives in its folder (fsync(2)).
+
+    The folder is opened first, so that a lack of descriptors comes before anything is renamed.
+
+    Raises:
+        FolderFailed: it cannot be opened, or written to the disk.
+    """
+    with reporting("opening the folder", folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield
+        with reporting("writing the folder to disk", folder):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

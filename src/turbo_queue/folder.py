@@ -11,19 +11,18 @@ A batch file is moved only by who holds its lock, and a name is followed only if
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from turbo_queue.batch_file import PROGRESS_BYTES, PROGRESS_OFFSET, progress
+from turbo_queue.bad_files import free_place, note_reason
+from turbo_queue.batch_file import PROGRESS_OFFSET, progress
 from turbo_queue.bells import Bell
 from turbo_queue.errors import FolderFailed, NameTaken, reporting
-from turbo_queue.files import open_regular, read_all, write_all
+from turbo_queue.files import NOT_OURS, names_on_disk, read_all, write_all
 from turbo_queue.locks import (
     create_locked,
     leads_to,
@@ -38,16 +37,10 @@ from turbo_queue.states import State, check_move
 
 logger = logging.getLogger(__name__)
 
-#: What opening a name says when it is a link, a folder, a socket, or somebody else's.
-_NOT_OURS = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
-
 _NOTHING_LOST = "Nothing that was flushed is lost; it works again once the cause is gone"
 
 #: How the file of a batch that is being rewritten begins.
 _NEW = ".new_"
-
-#: How much of a name is kept in `bad/`, where more is added to it; names have up to 255 bytes.
-_BAD_NAME_CHARACTERS = 100
 
 
 @dataclass(slots=True)
@@ -120,6 +113,10 @@ class Folder:
         bell.ring()
         bell.close()
 
+    def path_of(self, name: BatchName) -> str:
+        """Where the file of this name is, as a text: a Path costs more than the calls on it."""
+        return f"{self._root}/{name}"
+
     def names(self, *states: State) -> list[str]:
         """The names of the files in these states, oldest first; foreign names among them.
 
@@ -156,7 +153,7 @@ class Folder:
         Raises:
             FolderFailed: the file cannot be made.
         """
-        path = self._path_of(name)
+        path = self.path_of(name)
         with reporting("beginning a batch", path, _NOTHING_LOST):
             try:
                 descriptor = open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -179,11 +176,11 @@ class Folder:
                 ready nonetheless, its name may not survive a loss of power.
         """
         try:
-            with reporting("writing a batch", self._path_of(held.name), _NOTHING_LOST):
+            with reporting("writing a batch", self.path_of(held.name), _NOTHING_LOST):
                 write_all(held.descriptor, data)
                 if self._fsync:
                     os.fsync(held.descriptor)
-            with self._names_on_disk() if self._fsync else nullcontext():
+            with names_on_disk(self._root) if self._fsync else nullcontext():
                 self.move(held, State.READY)
         except BaseException:
             self.abandon(held)
@@ -194,11 +191,11 @@ class Folder:
         """Remove the file of a batch that was begun, if it has not become ready; free its lock."""
         ready = held.name.to(State.READY)
         try:
-            if leads_to(self._path_of(ready), held.descriptor):
+            if leads_to(self.path_of(ready), held.descriptor):
                 held.name = ready  # Something was raised between the rename and its note.
             else:
                 os.ftruncate(held.descriptor, 0)  # Recovery may not find it whole.
-                os.unlink(self._path_of(held.name))  # noqa: PTH108 - a Path costs more
+                os.unlink(self.path_of(held.name))  # noqa: PTH108 - a Path costs more
         except OSError:
             pass  # Recovery removes what is empty.
         held.release()
@@ -232,13 +229,13 @@ class Folder:
         Raises:
             FolderFailed: the system refuses.
         """
-        path = self._path_of(name)
+        path = self.path_of(name)
         try:
             descriptor = open_to_lock(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno in _NOT_OURS:
+            if error.errno in NOT_OURS:
                 self.set_aside(str(name), f"it is no file of this user's: {error.strerror}")
                 return None
             raise FolderFailed("taking a batch", path, error) from error
@@ -269,7 +266,7 @@ class Folder:
         try:  # Without `reporting`: this is called for every hundred events.
             os.pwrite(held.descriptor, progress(done), PROGRESS_OFFSET)
         except OSError as error:
-            raise FolderFailed("noting progress", self._path_of(held.name), error) from error
+            raise FolderFailed("noting progress", self.path_of(held.name), error) from error
 
     def remove(self, held: Held) -> None:
         """Remove a batch that is finished, and give up its lock.
@@ -277,7 +274,7 @@ class Folder:
         Raises:
             FolderFailed: it cannot be removed; it is still held.
         """
-        path = self._path_of(held.name)
+        path = self.path_of(held.name)
         with reporting("removing a batch", path):
             try:
                 os.unlink(path)  # noqa: PTH108 - a Path costs more than the call
@@ -294,37 +291,8 @@ class Folder:
             BatchDamaged: there are more than a batch has.
             FolderFailed: they cannot be read.
         """
-        with reporting("reading a batch", self._path_of(held.name)):
+        with reporting("reading a batch", self.path_of(held.name)):
             return read_all(held.descriptor)
-
-    def peek(self, name: BatchName) -> bytes | None:
-        """The bytes of a batch that may be another's; None if it is gone or no file.
-
-        Raises:
-            BatchDamaged: there are more than a batch has.
-            FolderFailed: they cannot be read.
-        """
-        descriptor = self._look_at(name)
-        if descriptor is None:
-            return None
-        try:
-            return read_all(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def progress_of(self, name: BatchName) -> int:
-        """How many events of a batch are finished that may be another's; 0 if it is gone.
-
-        Raises:
-            FolderFailed: it cannot be read.
-        """
-        descriptor = self._look_at(name)
-        if descriptor is None:
-            return 0
-        try:
-            return int.from_bytes(os.pread(descriptor, PROGRESS_BYTES, PROGRESS_OFFSET), "big")
-        finally:
-            os.close(descriptor)
 
     def move(self, held: Held, state: State) -> None:
         """Give a held batch another state.
@@ -335,7 +303,7 @@ class Folder:
         """
         check_move(held.name.state, state)
         after = held.name.to(state)
-        before_path, after_path = self._path_of(held.name), self._path_of(after)
+        before_path, after_path = self.path_of(held.name), self.path_of(after)
         with reporting(f"making a batch {state.value}", before_path):
             if os.path.lexists(after_path):  # rename() would replace it.
                 raise NameTaken(after_path)
@@ -355,7 +323,7 @@ class Folder:
                 write_all(descriptor, data)
                 if self._fsync:
                     os.fsync(descriptor)
-                os.replace(path, self._path_of(held.name))  # noqa: PTH105 - as above
+                os.replace(path, self.path_of(held.name))  # noqa: PTH105 - as above
             except BaseException:
                 release(descriptor)
                 Path(path).unlink(missing_ok=True)
@@ -372,15 +340,12 @@ class Folder:
         path = self.path / name
         with reporting("setting a file aside", path):
             self.bad.mkdir(mode=0o700, exist_ok=True)
-            place = self._free_place(name[:_BAD_NAME_CHARACTERS])
+            place = free_place(self.bad, name)
             try:
                 path.rename(place)
             except FileNotFoundError:
                 return  # Another process was faster.
-        try:
-            place.with_name(f"{place.name}.reason.txt").write_text(f"{reason}\n")
-        except OSError:
-            pass  # The log has it, too.
+        note_reason(place, reason)
         logger.warning(
             "set aside %r in %s: %s",
             name,
@@ -418,39 +383,3 @@ class Folder:
     def forget(self, path: Path) -> None:
         """Remove an owner's sign of life."""
         path.unlink(missing_ok=True)
-
-    def _look_at(self, name: BatchName) -> int | None:
-        path = self._path_of(name)
-        with reporting("reading a batch", path):
-            try:
-                return open_regular(path)
-            except OSError as error:
-                if error.errno in _NOT_OURS:
-                    return None
-                raise
-
-    def _path_of(self, name: BatchName) -> str:
-        return f"{self._root}/{name}"
-
-    def _free_place(self, name: str) -> Path:
-        place = self.bad / name
-        number = 0
-        while place.is_symlink() or place.exists():
-            number += 1
-            place = self.bad / f"{name}.{number}"
-        return place
-
-    @contextmanager
-    def _names_on_disk(self) -> Iterator[None]:
-        """Make the renames of this block durable: a name lives in the folder (fsync(2)).
-
-        The folder is opened first, so that a lack of descriptors comes before anything is renamed.
-        """
-        with reporting("opening the folder", self.path):
-            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield
-            with reporting("writing the folder to disk", self.path):
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from turbo_queue.bad_files import number_in
 from turbo_queue.errors import FolderFailed
 from turbo_queue.folder import Folder
 from turbo_queue.fork_gate import in_sqlite
 from turbo_queue.locks import is_owned
 from turbo_queue.names import BatchName
 from turbo_queue.owners import CONSUMER, PRODUCER, Traffic, living, traffic
+from turbo_queue.peeks import progress_of
 from turbo_queue.states import State
 
 
@@ -102,7 +104,7 @@ class Monitor:
         alive = living(folder) if folder.exists() else []
         return QueueStats(
             **{state.value: self._state(state, names[state]) for state in State},
-            bad_files=_files_in_bad(folder),
+            bad_files=number_in(folder.bad),
             producers=tuple(owner.pid for owner in alive if owner.kind == PRODUCER),
             consumers=tuple(owner.pid for owner in alive if owner.kind == CONSUMER),
             traffic=traffic(folder) if folder.exists() else Traffic(),
@@ -122,7 +124,7 @@ class Monitor:
         try:
             if name.identity not in self._events:
                 self._events[name.identity] = _events_in(self._folder.path / str(name))
-            done = self._folder.progress_of(name)
+            done = progress_of(self._folder, name)
         except (FolderFailed, OSError, sqlite3.Error):
             return 0  # It has just been moved, or is foreign.
         return max(self._events[name.identity] - done, 0)
@@ -153,10 +155,3 @@ def _events_in(path: Path) -> int:
         ).fetchone()
         events = found and database.execute("SELECT events FROM batch LIMIT 1").fetchone()
     return events[0] if events and isinstance(events[0], int) else 0
-
-
-def _files_in_bad(folder: Folder) -> int:
-    try:
-        return sum(not name.endswith(".reason.txt") for name in os.listdir(folder.bad))  # noqa: PTH208
-    except FileNotFoundError:
-        return 0

@@ -7,7 +7,6 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -16,13 +15,14 @@ from turbo_queue.ageing import RETRY_S, Ager
 from turbo_queue.batch_file import BatchFormat
 from turbo_queue.codec import Row, codec_named
 from turbo_queue.encoding import Encoder
+from turbo_queue.ends import open_end
 from turbo_queue.errors import FolderFailed, QueueClosed, QueueFull, TurboQueueError
 from turbo_queue.exits import AtExit, sigterm_exits
 from turbo_queue.folder import Folder, Held
 from turbo_queue.forks import watch
 from turbo_queue.loading import Loading
 from turbo_queue.names import NameSequence
-from turbo_queue.owners import PRODUCER, Owner
+from turbo_queue.owners import PRODUCER
 from turbo_queue.settings import QueueSettings
 from turbo_queue.states import State
 
@@ -201,15 +201,9 @@ class Producer:
         raise TypeError("a Producer cannot be pickled; send its Queue, and make one there")
 
     def _open(self) -> None:
-        with ExitStack() as undo:
-            self._format = BatchFormat()
-            self._names = NameSequence(secrets.randbits(62))
-            self._ready = self._folder.bell("ready")
-            undo.callback(self._ready.close)
-            self._room = self._folder.bell("room")
-            undo.callback(self._room.close)
-            self._owner = Owner(self._folder, PRODUCER)
-            undo.pop_all()
+        self._format = BatchFormat()
+        self._names = NameSequence(secrets.randbits(62))
+        self._ready, self._room, self._owner = open_end(self._folder, PRODUCER)
         self._ager = Ager(self._age)
         self._at_exit = AtExit(self.close)
         sigterm_exits.use()

@@ -20,6 +20,7 @@ from turbo_queue.folder import Folder
 from turbo_queue.monitor import Monitor, QueueStats
 from turbo_queue.names import BatchName
 from turbo_queue.owners import Traffic, traffic
+from turbo_queue.peeks import peek
 from turbo_queue.producer import Producer
 from turbo_queue.recovery import Recovered, recover
 from turbo_queue.settings import QueueSettings
@@ -261,7 +262,7 @@ class Queue:
         batch_format = BatchFormat()
         for text in self._folder.names(state):
             name = BatchName.parse(text)
-            data = self._folder.peek(name) if name else None
+            data = peek(self._folder, name) if name else None
             if not data:
                 continue
             try:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import selectors
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,13 +20,10 @@ from turbo_queue import worker_ends
 from turbo_queue.alarm import Alarm
 from turbo_queue.errors import WorkerFailed
 from turbo_queue.exits import AtExit
-from turbo_queue.worker_ends import FAILED, HELLO, MESSAGE, READY, STOP, run_worker
+from turbo_queue.worker import HELLO_S, KILLED_S, Worker
+from turbo_queue.worker_ends import FAILED, HELLO, MESSAGE, READY, run_worker
 
 logger = logging.getLogger(__name__)
-
-#: How long a process may take until it runs our code, in seconds. With `spawn` it imports the
-#: program first; a child of `fork` may hang in a lock that another thread held.
-HELLO_S = 120.0
 
 #: Pauses before a worker is started again that died before it had done anything, in seconds.
 FIRST_PAUSE_S = 0.1
@@ -37,10 +31,6 @@ LONGEST_PAUSE_S = 10.0
 
 #: The longest wait for what its workers do, in seconds: the system takes no time that is too large.
 LONGEST_WAIT_S = 86_400.0
-
-#: How long a process that has closed its pipe, or was killed, may take to be gone, in seconds.
-GONE_S = 0.2
-KILLED_S = 5.0
 
 #: The signals of a terminal's Ctrl-C and of systemd's stop. Both go to workers, too, for whom the
 #: parent decides; so they are held back until a worker has said what to do with them.
@@ -58,56 +48,6 @@ class Watcher(Protocol):
 
     def on_end(self, worker: Worker, how: str) -> None:
         """A worker has ended, and all that it had locked is free."""
-
-
-class Worker:
-    """One worker process, as its parent sees it."""
-
-    def __init__(self, process: Any, pipe: Connection, lifeline: Connection) -> None:
-        self.pid: int = process.pid
-        #: When it is overdue, on the monotonic clock. Set by the watching thread alone.
-        self.limit_at: float | None = monotonic() + HELLO_S
-        self.is_ready = False
-        #: Whether it was told to end; what it does until then is its last.
-        self.is_leaving = False
-        self.has_worked = False
-        #: Whether the server that forked it has gone (`forkserver`): its end is told by its pipe.
-        self.is_orphan = False
-        #: What it said before it failed.
-        self.last_words = ""
-        self.process = process
-        self.pipe = pipe
-        self.lifeline = lifeline
-
-    def send(self, data: bytes) -> None:
-        """Send it something; nothing happens if it has just died."""
-        try:
-            self.pipe.send_bytes(data)
-        except OSError:
-            pass  # The watching thread will notice.
-
-    def ask_to_stop(self) -> None:
-        """Ask it to end once it has done what it does."""
-        self.is_leaving = True
-        self.send(STOP)
-
-    def kill(self) -> None:
-        """End it now, whatever it does."""
-        if not self.is_orphan:
-            self.process.kill()
-            return
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> str:
-        """Wait until it is gone, killing it if that does not come by itself; give how it ended."""
-        if self.process.exitcode is None:
-            self.process.join(GONE_S)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join(KILLED_S)
-        how = _ending(self.process.exitcode)
-        return f"{how} ({self.last_words})" if self.last_words else how
 
 
 class WorkerGroup:
@@ -398,15 +338,3 @@ class WorkerGroup:
         except Exception:
             # All workers would be without a watch.
             logger.exception("a watcher failed", extra={"event": "watcher.error"})
-
-
-def _ending(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is None:
-        return "ended in a way that is not known"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

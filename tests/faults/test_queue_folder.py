@@ -393,3 +393,30 @@ with turbo_queue.Queue(sys.argv[1], fsync=True, max_events_per_file=10).producer
             steps.append("rename")
     assert steps == ["write", "sync file", "rename", "sync folder"] * 100
     assert drain(queue) == list(range(100))
+
+
+def test_a_peek_at_a_batch_that_the_disk_cannot_read_names_the_file(tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed; 'apt-get install strace' brings it")
+    queue = Queue(tmp_path / "queue")
+    fill(queue, [1])
+    (batch,) = files(queue)
+    program = """
+import sys, turbo_queue
+try:
+    list(turbo_queue.Queue(sys.argv[1]).peek())
+except turbo_queue.FolderFailed as error:
+    print(error)
+"""
+
+    fails = ["strace", "-f", "-o", "/dev/null", "-P", batch, "-e", "inject=pread64:error=EIO"]
+    seen = subprocess.run(
+        [*fails, sys.executable, "-c", program, queue.path],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        text=True,
+    )
+
+    assert "reading a batch failed: Input/output error" in seen.stdout
+    assert str(batch) in seen.stdout

@@ -33,7 +33,7 @@ def crash(handle: Producer | Consumer) -> None:
         sigterm_exits.leave()
         held = [handle._held] if handle._held else []
     else:
-        held = [batch._get_held() for batch in handle._batches]
+        held = [batch._get_held() for batch in handle._claims.held]
     for one in held:
         one.release()
     release(handle._owner._descriptor)

@@ -18,7 +18,8 @@ from fixtures.pids import is_alive
 from fixtures.processes import Processes
 from fixtures.waiting import eventually
 from turbo_queue.errors import WorkerFailed
-from turbo_queue.workers import Worker, WorkerGroup
+from turbo_queue.worker import Worker
+from turbo_queue.workers import WorkerGroup
 
 
 class Notes:

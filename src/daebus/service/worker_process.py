@@ -2,7 +2,7 @@
 
 The parent knows which messages are still wanted, how often their workers have died, and how long
 they may run, so it decides; a worker handles a message and answers its caller over a link of its
-own. This module is also the language that the two speak.
+own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from daebus.bus import shared
 from daebus.bus.commands import Receivers
@@ -29,6 +27,17 @@ from daebus.service.registry import Registry
 from daebus.service.response import Outlet
 from daebus.service.routes import Routes, traced
 from daebus.service.tally import Tally
+from daebus.service.worker_notes import (
+    BURY,
+    DROP,
+    RUN,
+    Finished,
+    Handled,
+    Incident,
+    Note,
+    Started,
+    write_note,
+)
 from turbo_queue import Batch, BatchDamaged, Consumer, FolderFailed, Queue
 from turbo_queue.worker_ends import Parent
 
@@ -47,56 +56,6 @@ STOP_LOOK_S = 0.5
 #: A reply that the server has not taken after this time is told to the parent, in seconds: the
 #: handler's time limit is not for that.
 REPLY_S = 0.05
-
-#: What the parent says about a message.
-RUN, DROP, BURY = b"run", b"drop", b"bury"
-
-
-class Started(msgspec.Struct, tag="started", array_like=True):
-    """A worker has a message, and waits for what to do with it."""
-
-    key: str
-    #: How often its worker has died, as the queue counts.
-    failures: int
-    #: The parcel, if it is from an earlier run of the service, so that the parent learns of it.
-    parcel: bytes | None
-
-
-class Handled(msgspec.Struct, tag="handled", array_like=True):
-    """The handler has returned; the reply is on its way."""
-
-    key: str
-
-
-class Finished(msgspec.Struct, tag="finished", array_like=True):
-    """The message is done with, and its caller has the reply."""
-
-    key: str
-    is_error: bool
-    #: Why it is to be tried again by whoever delivered it.
-    failure: str | None
-    #: The memory of the worker, in bytes.
-    memory_bytes: int
-
-
-class Incident(msgspec.Struct, tag="incident", array_like=True):
-    """Something to be counted by the service."""
-
-    kind: str
-    text: str
-    count: int
-
-
-Note = Started | Handled | Finished | Incident
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Note)
-
-
-def read_note(data: bytes) -> Note:
-    """What a worker has sent."""
-    note: Note = _decoder.decode(data)
-    return note
 
 
 @dataclass(frozen=True)
@@ -269,7 +228,7 @@ class _WorkerProcess:
         self._send(Finished(key, is_error, failure, memory_bytes() if self._measures else 0))
 
     def _send(self, note: Note) -> None:
-        self._parent.send(_encoder.encode(note))
+        self._parent.send(write_note(note))
 
 
 class _Outcome:

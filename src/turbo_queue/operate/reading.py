@@ -10,6 +10,7 @@ from turbo_queue.codec import Decoder, codec_named
 from turbo_queue.errors import BatchDamaged
 from turbo_queue.names import BatchName
 from turbo_queue.operate.options import folder_of
+from turbo_queue.peeks import peek
 from turbo_queue.queue import Queue
 from turbo_queue.states import State
 
@@ -40,7 +41,7 @@ def batches(queue: Queue, state: State) -> Iterator[SeenBatch]:
     batch_format = BatchFormat()
     for text in folder.names(state):
         name = BatchName.parse(text)
-        data = folder.peek(name) if name else None
+        data = peek(folder, name) if name else None
         if data is None:
             continue
         try:

@@ -18,7 +18,8 @@ from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.tally import Told, read_told
 from turbo_queue.queue import Queue
 from turbo_queue.signals import StopSignals
-from turbo_queue.workers import Worker, WorkerGroup
+from turbo_queue.worker import Worker
+from turbo_queue.workers import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
