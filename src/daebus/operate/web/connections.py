@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from http import HTTPStatus
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daebus.logs import Incidents, get_logger
@@ -46,8 +48,8 @@ class _Connection(H11Protocol):
                 "connections_full",
                 f"{self.most:,} connections are open, which is as many as may be: more are refused",
             )
-            transport.write(_refusal(self.most))
-            transport.close()
+            detail = f"{self.most:,} connections are open, which is as many as may be"
+            self._refuse(Problem(503, "too_many_connections", "The server is full", detail))
         else:
             self._watch()
 
@@ -55,9 +57,24 @@ class _Connection(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        # What `websockets` cannot read uvicorn leaves without an answer, and without a time limit.
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            self._refuse(Problem(400, "bad_request", "The WebSocket's handshake makes no sense"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
         super().connection_lost(exc)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what was not even read, and end it."""
+        body = problem.body()
+        headers = {**problem.headers(), "content-length": str(len(body)), "connection": "close"}
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        status = f"{problem.status} {HTTPStatus(problem.status).phrase}"
+        self.transport.write(f"HTTP/1.1 {status}\r\n{''.join(lines)}\r\n".encode() + body)
+        self.transport.close()
 
     def _watch(self) -> None:
         """Give the client its time, if it is the one who has to go on."""
@@ -109,13 +126,3 @@ def room_for(most: int) -> int:
     except (OSError, ValueError):  # The system has a ceiling that it does not tell (macOS).
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(min(most, files - OTHER_FILES), 1)
-
-
-def _refusal(most: int) -> bytes:
-    """The response to what was not even read."""
-    detail = f"{most:,} connections are open, which is as many as may be"
-    problem = Problem(503, "too_many_connections", "The server is full", detail)
-    body = problem.body()
-    headers = {**problem.headers(), "content-length": str(len(body)), "connection": "close"}
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    return f"HTTP/1.1 503 Service Unavailable\r\n{''.join(lines)}\r\n".encode() + body
