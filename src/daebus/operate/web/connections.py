@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import resource
 from http import HTTPStatus
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from daebus.logs import Incidents, get_logger
 from daebus.operate.web.http_errors import Problem
@@ -21,6 +23,9 @@ log = get_logger(__name__)
 #: How long a client may take to send the headers of a request, in seconds. Between two requests
 #: the keep-alive time counts, until the first byte of the next.
 HEADERS_S = 10.0
+
+#: Bytes that a client has not taken yet, beyond which its pings have no answer.
+MAX_UNSENT = 65_536
 
 #: Connections that asyncio accepts at a time, before any of them is looked at.
 BACKLOG = 100
@@ -97,6 +102,27 @@ class _Connection(H11Protocol):
         self._late = None
         if not self._is_answering():
             self.transport.close()
+
+
+class _BoundedPongs:
+    """A mixin for a connection that has become a WebSocket."""
+
+    conn: Any
+    transport: asyncio.Transport
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the client takes no answers: they would fill the memory.
+
+        Not each ping must have an answer (RFC 6455, 5.5.3).
+        """
+        pongs = b"".join(self.conn.data_to_send())
+        if self.transport.get_write_buffer_size() < MAX_UNSENT:
+            self.transport.write(pongs)
+
+
+def web_sockets() -> type[asyncio.Protocol]:
+    """What uvicorn makes of each WebSocket."""
+    return type("WebSocket", (_BoundedPongs, cast("type", AutoWebSocketsProtocol)), {})
 
 
 def connections(most: int) -> type[asyncio.Protocol]:

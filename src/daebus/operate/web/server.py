@@ -22,7 +22,7 @@ import uvicorn
 from daebus.errors import SettingsError
 from daebus.logs import get_logger
 from daebus.operate import output
-from daebus.operate.web.connections import BACKLOG, connections, room_for
+from daebus.operate.web.connections import BACKLOG, connections, room_for, web_sockets
 from daebus.service.signals import stop_on_signals
 
 Scope = MutableMapping[str, Any]
@@ -178,6 +178,7 @@ def serve(
             config = uvicorn.Config(
                 app,
                 http=connections(most),
+                ws=web_sockets(),
                 backlog=BACKLOG,
                 lifespan="off",
                 log_config=None,  # The logging is the program's.
