@@ -143,6 +143,18 @@ def test_pings_of_a_client_that_reads_nothing_fill_no_memory(hasty: Gateway) -> 
     assert len(pong) < taken < len(pong) * pings
 
 
+def test_a_message_of_endless_frames_ends_the_connection(hasty: Gateway) -> None:
+    text, more = b"\x01\x80" + bytes(4), b"\x00\x80" + bytes(4)
+    with said(hasty, upgrade(hasty.service)) as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        connection.sendall(text + more * 9_999)
+        connection.sendall(b"\x89\x80" + bytes(4))
+        assert connection.recv(1000) == b"\x8a\x00"  # A pong.
+
+        connection.sendall(more)
+        assert connection.recv(1000) == b""
+
+
 def upgrade(channel: str) -> bytes:
     return (
         f"GET /channels/{channel} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"

@@ -27,6 +27,9 @@ HEADERS_S = 10.0
 #: Bytes that a client has not taken yet, beyond which its pings have no answer.
 MAX_UNSENT = 65_536
 
+#: Frames of which one message may be made.
+MAX_FRAMES = 10_000
+
 #: Connections that asyncio accepts at a time, before any of them is looked at.
 BACKLOG = 100
 
@@ -104,11 +107,19 @@ class _Connection(H11Protocol):
             self.transport.close()
 
 
-class _BoundedPongs:
-    """A mixin for a connection that has become a WebSocket."""
+class _Bounds:
+    """A mixin for a connection that has become a WebSocket: what uvicorn keeps of it."""
 
     conn: Any
+    frames: list[bytes]
     transport: asyncio.Transport
+
+    def handle_cont(self, event: Any) -> None:
+        """Take a further frame of a message; those without content have no other bound."""
+        if len(self.frames) < MAX_FRAMES:
+            super().handle_cont(event)  # type: ignore[misc]
+        else:
+            self.transport.abort()
 
     def handle_ping(self) -> None:
         """Answer a ping, unless the client takes no answers: they would fill the memory.
@@ -122,7 +133,7 @@ class _BoundedPongs:
 
 def web_sockets() -> type[asyncio.Protocol]:
     """What uvicorn makes of each WebSocket."""
-    return type("WebSocket", (_BoundedPongs, cast("type", AutoWebSocketsProtocol)), {})
+    return type("WebSocket", (_Bounds, cast("type", AutoWebSocketsProtocol)), {})
 
 
 def connections(most: int) -> type[asyncio.Protocol]:
