@@ -121,7 +121,7 @@ def test_a_connection_too_many_is_refused(processes: Processes, url: str) -> Non
 def test_connections_take_no_more_files_than_there_may_be(processes: Processes, url: str) -> None:
     command = [sys.executable, "-c", POOR]
     with started_gateway(processes, "x", url, "--expose", "x", command=command) as gateway:
-        assert "Only 100 connections" in gateway.process.output
+        assert "Only 150 connections" in gateway.process.output
         with ExitStack() as stack:
             for _ in range(700):
                 stack.enter_context(said(gateway))

@@ -162,4 +162,5 @@ def room_for(most: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, ceiling))
     except (OSError, ValueError):  # The system has a ceiling that it does not tell (macOS).
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(min(most, files - OTHER_FILES), 1)
+    # Where there are very few, some for clients count more than to be safe from a rush of them.
+    return min(most, max(files - OTHER_FILES, files // 4))
