@@ -298,6 +298,19 @@ def test_who_has_no_token_is_asked_for_it(pages: Pages, dashboard: Dashboard) ->
     assert TOKEN not in page.evaluate("document.cookie")
 
 
+@pytest.mark.parametrize("kind", ["link", "origin"])
+def test_a_link_on_a_page_of_another_site_opens_it(
+    pages: Pages, dashboard: Dashboard, kind: str
+) -> None:
+    page = pages.open(dashboard)  # So it has the token.
+    text = f"<a href='{getattr(dashboard, kind)}'>look</a>"
+    page.route("http://chat.example/", lambda route: route.fulfill(body=text))
+    page.goto("http://chat.example/")
+    page.get_by_text("look").click()
+
+    expect(page.get_by_role("navigation")).to_be_visible()
+
+
 def test_nothing_from_the_wire_runs_in_the_page(
     start: Callable[[Daebus], DaebusCaller],
     pages: Pages,

@@ -306,6 +306,13 @@ def test_no_request_makes_it_fail(
         assert json.loads(content)["code"] != "gateway_error"
 
 
+UPGRADE = (
+    b"GET /channels/fuzz.x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -316,6 +323,8 @@ def test_no_request_makes_it_fail(
         b"POST /services/x/actions/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9e9\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /channels/fuzz.x HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        UPGRADE + b"X: 1\r\n" * 200 + b"\r\n",
+        UPGRADE + b"Content-Length: 1\r\n\r\n1",
         b"GET /services HTTP/1.1\r\nHost: [::1\r\n\r\n",
     ],
 )

@@ -1,8 +1,8 @@
 """Who may use the dashboard: the checks before every request, and the headers of every response.
 
 What other web sites can make a browser do is the danger here. So the Host must be this server's own
-(see `web_guard`), the token is in a cookie that other sites' requests do not carry, and whatever
-changes something must come from the dashboard's own page.
+(see `HostGuard`), the token is in a cookie that comes along from other sites only when somebody
+follows a link to the dashboard, and whatever changes something must come from its own page.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class _Door:
             await self._guard(scope, receive, send)
         elif given is not None and self._guard.is_token(given):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            # "strict" would ask whoever follows the link in a chat or a web mail for the token.
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
             await answer(scope, receive, send)
         else:
             await token_page(is_wrong=given is not None)(scope, receive, send)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from time import monotonic
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -29,7 +31,7 @@ from daebus.operate.gateway.limits import STOPPING, Limits, Refused
 from daebus.operate.gateway.openapi import openapi
 from daebus.operate.gateway.page import page
 from daebus.operate.gateway.shown import shown
-from daebus.operate.web.asking import Asking
+from daebus.operate.web.asking import LOOK_EVERY_S, Asking
 from daebus.operate.web.cut_off import CutOff
 from daebus.operate.web.guard import HostGuard, TokenGuard
 from daebus.operate.web.http_errors import Problem, problem_of
@@ -132,6 +134,9 @@ class _Views:
         self._door = door
         self._asking = asking
         self._ending = ending
+        self._describing = asyncio.Lock()
+        self._document = b""
+        self._described_at = float("-inf")
 
     async def services(self, _request: Request) -> Response:
         """The services that are exposed and alive, with their actions."""
@@ -148,18 +153,24 @@ class _Views:
         return _json({**msgspec.to_builtins(self._view(name, found)), "contract": contract})
 
     async def document(self, _request: Request) -> Response:
-        """The OpenAPI document."""
+        """The OpenAPI document, as it was a second ago at most: that of many services is large."""
+        async with self._describing:
+            if monotonic() - self._described_at > LOOK_EVERY_S:
+                self._document = msgspec.json.encode(await self._describe())
+                self._described_at = monotonic()
+            document = self._document
+        return Response(document, media_type="application/json")
+
+    async def _describe(self) -> dict[str, Any]:
         alive = await self._alive()
         contracts = await asyncio.gather(
             *(self._contract(name, alive[name]) for name in sorted(alive))
         )
-        return _json(
-            openapi(
-                contracts,
-                self._door.exposed,
-                version=version("daebus"),
-                needs_token=self._door.token is not None,
-            )
+        return openapi(
+            contracts,
+            self._door.exposed,
+            version=version("daebus"),
+            needs_token=self._door.token is not None,
         )
 
     async def docs(self, _request: Request) -> Response:

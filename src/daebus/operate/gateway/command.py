@@ -95,6 +95,18 @@ def gateway(
         int, typer.Option(min=1, help="How many streams of events may be open.")
     ] = 100,
     max_sockets: Annotated[int, typer.Option(min=1, help="How many WebSockets may be open.")] = 100,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="How many connections may be open, idle ones too.")
+    ] = 2000,
+    keep_alive: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="How long an idle connection is kept. A proxy before it should close its own "
+            "ones earlier.",
+        ),
+    ] = 5,
     grace: Annotated[
         float | None,
         typer.Option(
@@ -174,6 +186,8 @@ def gateway(
         grace_s=settings.seconds("grace", grace, GRACE_S),
         is_debug=log_level is LogLevel.DEBUG,
         max_frame_bytes=max_body,
+        max_connections=max_connections,
+        idle_s=keep_alive,
     )
 
 

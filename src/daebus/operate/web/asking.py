@@ -11,7 +11,8 @@ import msgspec
 
 from daebus.bus import shared
 from daebus.bus.broadcast import Broadcast
-from daebus.bus.presence import Replica, find_replicas
+from daebus.bus.overview import Overview
+from daebus.bus.presence import Replica
 from daebus.client.loop_calling import LoopCalling
 from daebus.client.loop_calls import Mailbox
 from daebus.contracts import Contract
@@ -61,6 +62,7 @@ class Asking:
         self._callers: dict[str, LoopCalling] = {}
         self._broadcast = Broadcast(url, max_message_bytes=max_message_bytes)
         self._fan_out = FanOut(url)
+        self._overview = Overview(url)
         self._looking = asyncio.Lock()
         self._replicas: list[Replica] = []
         self._looked_at = float("-inf")
@@ -143,14 +145,14 @@ class Asking:
     # --- who is there ---
 
     async def replicas(self) -> list[Replica]:
-        """The replicas that are alive, as they were a second ago at most.
+        """The replicas that are alive, as they were a second ago at most; see `Overview.replicas`.
 
         Raises:
             ServerUnavailable: the server cannot be reached.
         """
         async with self._looking:
             if monotonic() - self._looked_at > LOOK_EVERY_S:
-                self._replicas = await asyncio.to_thread(find_replicas, self.url)
+                self._replicas = await asyncio.to_thread(self._overview.replicas)
                 self._looked_at = monotonic()
             return self._replicas
 
@@ -183,6 +185,7 @@ class Asking:
         for caller in self._callers.values():
             caller.close()
         self._broadcast.close()
+        self._overview.close()
         shared.give_back(self._link)
 
 

@@ -22,6 +22,7 @@ import uvicorn
 from daebus.errors import SettingsError
 from daebus.logs import get_logger
 from daebus.operate import output
+from daebus.operate.web.connections import BACKLOG, connections, room_for, web_sockets
 from daebus.service.signals import stop_on_signals
 
 Scope = MutableMapping[str, Any]
@@ -32,6 +33,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: A client that takes nothing for so long is cut off by the kernel, in seconds (Linux: tcp(7)).
 STALLED_AFTER_S = 30
+
+#: How many connections may be open by default.
+MAX_CONNECTIONS = 2_000
+
+#: How long each may wait for its next request by default, in seconds.
+IDLE_S = 5
 
 #: What the server has beyond the grace time to end what does not end, in seconds.
 CUT_S = 2
@@ -139,6 +146,8 @@ def serve(
     grace_s: float,
     is_debug: bool = False,
     max_frame_bytes: int = 1024 * 1024,
+    max_connections: int = MAX_CONNECTIONS,
+    idle_s: int = IDLE_S,
     on_ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serve an app until Ctrl-C or SIGTERM.
@@ -152,6 +161,8 @@ def serve(
         grace_s: how long requests may still take when it ends, in seconds.
         is_debug: whether each request is logged.
         max_frame_bytes: larger frames of WebSockets close them.
+        max_connections: how many may be open; fewer, if the system allows no more.
+        idle_s: how long a connection may wait for its next request, in seconds.
         on_ready: told the address, such as `http://127.0.0.1:8080`, before that line is printed.
 
     Raises:
@@ -159,12 +170,16 @@ def serve(
     """
     ending = Ending()
     _set_up_logging(is_debug=is_debug)
+    if (most := room_for(max_connections)) < max_connections:
+        output.note(f"Only {most:,} connections: the system allows no more open files", "yellow")
 
     async def run(listening: socket.socket) -> None:
         async with open_app(ending) as app:
             config = uvicorn.Config(
                 app,
-                http="h11",  # It bounds a request's headers; httptools, if installed, does not.
+                http=connections(most),
+                ws=web_sockets(),
+                backlog=BACKLOG,
                 lifespan="off",
                 log_config=None,  # The logging is the program's.
                 access_log=is_debug,
@@ -172,6 +187,7 @@ def serve(
                 proxy_headers=False,
                 ws_max_size=max_frame_bytes,
                 ws_per_message_deflate=False,
+                timeout_keep_alive=idle_s,
                 timeout_graceful_shutdown=math.ceil(grace_s) + CUT_S,
             )
             server = _Server(config, lambda: _say_ready(what, host, listening, on_ready))
