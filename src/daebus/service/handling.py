@@ -100,9 +100,12 @@ class Handling:
                 failure = self._fail(exchange, error)
             elif exchange.request.is_cancelled:
                 self._drop(exchange, "while its handler was running")
-            else:
+            elif exchange.has_begun:
                 cut_off(exchange)
                 raise
+            else:
+                # Its own doing: what it waited for was cancelled, say.
+                failure = self._fail(exchange, error)
         finally:
             tally.add(exchange, is_error=is_error)
             exchange.finish(failure)
