@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from daebus import (
     Daebus,
     DaebusCaller,
+    RegistrationError,
     ServerUnavailable,
     ServiceStopping,
     ServiceUnavailable,
@@ -47,6 +48,35 @@ def test_a_start_hook_that_raises_ends_the_start_and_leaves_nothing(
     with pytest.raises(ZeroDivisionError):
         app.start(service_name)
     assert not app.is_running()
+
+
+async def _async() -> None:
+    """Called without an event loop it does nothing."""
+
+
+def _generator() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "text"),
+    [
+        (Daebus.on_start, _async, "_async .*is an async function; an on_start function"),
+        (Daebus.on_stop, _generator, "_generator .*is a generator"),
+        (Daebus.on_gap, lambda: None, "an on_gap function, which is called with 1 arguments"),
+        (Daebus.on_worker_start, lambda model: model, "missing a required argument: 'model'"),
+        (lambda app, function: app.thread("poll")(function), _async, "the thread 'poll'"),
+        (lambda app, function: app.listen("news")(function), _generator, "is a generator"),
+    ],
+)
+def test_a_function_that_would_never_run_is_refused_at_the_start(
+    hook: Callable[[Daebus, object], object], function: object, text: str, service_name: str
+) -> None:
+    app = Daebus("app")
+    hook(app, function)
+
+    with pytest.raises(RegistrationError, match=text):
+        app.start(service_name)
 
 
 @pytest.mark.parametrize("delivery", ["pubsub", "stream"])

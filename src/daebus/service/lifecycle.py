@@ -17,6 +17,7 @@ from daebus.service.assembly import Assembly
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import cut_off
+from daebus.service.parameters import check_hook
 from daebus.service.registry import Gap, Registry
 
 log = get_logger(__name__)
@@ -45,7 +46,7 @@ class Lifecycle:
         stopping: set by whoever asks to stop.
 
     Raises:
-        RegistrationError: a handler's parameters or a schedule cannot be served.
+        RegistrationError: a handler's parameters, a hook's or a schedule cannot be served.
     """
 
     def __init__(
@@ -56,6 +57,14 @@ class Lifecycle:
         registry: Registry,
         stopping: threading.Event,
     ) -> None:
+        for name, hooks, given in (
+            ("on_start", registry.on_start, 0),
+            ("on_stop", registry.on_stop, 0),
+            ("on_gap", registry.on_gap, 1),
+            ("on_worker_start", registry.on_worker_start, 0),
+        ):
+            for hook in hooks:
+                check_hook(hook, given, f"an {name} function")
         self._service = service
         self._url = url
         self._settings = settings
