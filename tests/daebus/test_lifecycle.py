@@ -237,3 +237,19 @@ def test_a_second_replica_is_told(start: Start, url: str, caplog: pytest.LogCapt
     second.stop()
 
     assert "another replica serves" in caplog.text
+
+
+@pytest.mark.parametrize("delivery", ["pubsub", "stream"])
+@pytest.mark.parametrize("kind", ["two words", "grüße", "a:b", "{a}*"])
+def test_any_name_that_prints_can_be_served(
+    url: str, service_name: str, delivery: str, kind: str
+) -> None:
+    app = Daebus(f"{kind}.{service_name}", delivery=delivery)
+    app.action("echo")(lambda: app.request.payload)
+    app.start()
+    try:
+        with DaebusCaller(app.name, timeout=10) as caller:
+            assert caller.call("echo", kind) == kind
+            assert [each.service for each in find_replicas(url, app.name)] == [app.name]
+    finally:
+        app.stop()
