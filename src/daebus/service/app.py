@@ -209,10 +209,25 @@ class Daebus(Registrar):
             RegistrationError: a handler cannot be served.
         """
         show_logs(logging.DEBUG if debug else logging.INFO)
-        stopping = threading.Event()
+        stopping, start_is_over = threading.Event(), threading.Event()
         systemd = Notifier.from_environment()
-        with stop_on_signals(stopping.set):
-            lifecycle = self._start(service, self._url, self._settings, stopping)
+
+        def request_stop() -> None:
+            stopping.set()
+            if not start_is_over.wait(self._settings.grace_s):
+                # The main thread is held, which no other can end.
+                log.error(
+                    "an on_start function still runs %.1f s after the signal: ending at once",
+                    self._settings.grace_s,
+                    extra={"event": "stop.late"},
+                )
+                os._exit(1)
+
+        with stop_on_signals(request_stop):
+            try:
+                lifecycle = self._start(service, self._url, self._settings, stopping)
+            finally:
+                start_is_over.set()
             systemd.ready()
             with telling_systemd(systemd, lifecycle.look, lifecycle.describe):
                 lifecycle.stopping.wait()
