@@ -237,7 +237,7 @@ def test_what_was_handled_in_time_is_not_kept_until_its_limit_would_pass(start: 
 
 def test_limits_pass_in_their_own_order(start: Start) -> None:
     app, release = Daebus("app"), threading.Event()
-    for name, limit in (("late", 1e10), ("soon", 0.2)):
+    for name, limit in (("late", 1e9), ("soon", 0.2)):
         app.action(name, timeout=limit)(lambda: release.wait(30))
     caller = start(app)
 
@@ -250,7 +250,7 @@ def test_limits_pass_in_their_own_order(start: Start) -> None:
     assert late.result(10) is True
 
 
-@pytest.mark.parametrize("limit", [0, -1, "5", float("inf"), float("nan"), True])
+@pytest.mark.parametrize("limit", [0, -1, "5", 1e10, float("nan"), True])
 def test_a_time_limit_that_is_none_is_told(limit: object) -> None:
     app = Daebus("app")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from daebus import Broadcast, Daebus, DaebusCaller, SettingsError
@@ -28,7 +30,7 @@ def test_a_bad_count_is_told(bad: object) -> None:
         Daebus("app", max_workers=bad)
 
 
-@pytest.mark.parametrize("bad", [-1, "soon", float("nan"), float("inf")])
+@pytest.mark.parametrize("bad", [-1, "soon", float("nan"), float("inf"), sys.maxsize])
 def test_a_bad_time_is_told(bad: object) -> None:
     with pytest.raises(SettingsError, match="grace is .* number of seconds"):
         Daebus("app", grace=bad)

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from daebus.channels import BUILT_IN_PREFIX, check_name, is_pattern
 from daebus.errors import RegistrationError
+from daebus.settings import LONGEST_S
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -360,14 +361,15 @@ def _check_choice(what: str, given: str, *choices: str) -> None:
 def _check_timeout(what: str, timeout: float | None) -> None:
     if timeout is not None and not _is_duration(timeout):
         raise RegistrationError(
-            f"{what}: timeout={timeout!r} is no time limit; give seconds above 0, or leave it out"
+            f"{what}: timeout={timeout!r} is no time limit; give seconds above 0 and up to 1e9, "
+            f"or leave it out"
         )
 
 
 def _is_duration(seconds: Any) -> bool:
     """Whether it is a number of seconds above 0, as the user's code may give anything."""
     is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-    return is_number and 0 < seconds < float("inf")
+    return is_number and 0 < seconds <= LONGEST_S
 
 
 def _add_named(kind: str, mine: dict[str, Any], name: str, entry: Any) -> None:

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from daebus.service.exchange import Exchange
-
-#: The longest wait without a look, in seconds; a condition refuses one of centuries.
-LONGEST_WAIT_S = 3600.0
+from daebus.settings import LONGEST_S
 
 
 class TimeLimits:
@@ -66,8 +64,7 @@ class TimeLimits:
                 for exchange in passed:
                     del self._running[exchange]
                 if not passed:
-                    longest = now + LONGEST_WAIT_S
-                    self._looks_at = min(self._running.values(), default=longest)
-                    self._changed.wait(min(self._looks_at, longest) - now)
+                    self._looks_at = min(self._running.values(), default=now + LONGEST_S)
+                    self._changed.wait(self._looks_at - now)
             for exchange in passed:
                 self._on_passed(exchange)
