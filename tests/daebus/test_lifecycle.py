@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -115,12 +116,14 @@ def test_every_stop_hook_runs_and_their_errors_leave_together(url: str, service_
     def fail() -> None:
         raise ZeroDivisionError("on purpose")
 
+    app.on_stop(sys.exit)
     app.on_stop(lambda: ran.append(1))
     app.start(service_name)
 
     with pytest.raises(ExceptionGroup) as raised:
         app.stop()
     assert raised.group_contains(ZeroDivisionError)
+    assert raised.group_contains(RuntimeError, match="exit raised SystemExit")
     assert ran == [1]
 
 

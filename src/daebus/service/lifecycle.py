@@ -12,13 +12,13 @@ from daebus.bus import checkup, shared
 from daebus.bus.mode import announce
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
-from daebus.logs import get_logger
+from daebus.logs import describe, get_logger
 from daebus.service.assembly import Assembly
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import cut_off
 from daebus.service.parameters import check_hook
-from daebus.service.registry import Gap, Registry
+from daebus.service.registry import Gap, Registry, where
 
 log = get_logger(__name__)
 
@@ -259,7 +259,7 @@ class Lifecycle:
     def _call_gap_hook(self, hook: Callable[..., Any], gap: Gap) -> None:
         try:
             self._call(hook, gap)
-        except Exception:
+        except BaseException:
             log.exception("an on_gap function failed", extra={"event": "hook.error"})
 
     # --- stopping ---
@@ -300,6 +300,8 @@ class Lifecycle:
                     self._call(hook)
                 except Exception as error:  # noqa: BLE001 - told by the group below
                     errors.append(error)
+                except BaseException as error:  # noqa: BLE001 - `sys.exit` ends one, not the others
+                    errors.append(RuntimeError(f"{where(hook)} raised {describe(error)}"))
 
         if not self._registry.on_stop or not self._has_called_start_hooks:
             return
