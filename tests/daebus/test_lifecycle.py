@@ -98,6 +98,22 @@ def test_a_stop_that_is_asked_for_during_the_start_comes_after_it(
     assert not app.is_running()
 
 
+def test_a_stop_by_another_thread_lets_the_start_end(url: str, service_name: str) -> None:
+    app = Daebus("app")
+
+    @app.on_start
+    def connect() -> None:
+        stopper.start()
+        eventually(lambda: not app.is_running())
+        stopper.join(0.2)  # Time enough to stop what has been started.
+
+    stopper = threading.Thread(target=app.stop)
+    app.start(service_name)
+
+    stopper.join(10)
+    assert find_replicas(url, service_name) == []
+
+
 def test_a_service_without_a_grace_time_stops_without_an_error(url: str, service_name: str) -> None:
     app = Daebus("app", grace=0)
     app.action("echo")(lambda: app.request.payload)

@@ -196,6 +196,8 @@ class Lifecycle:
         self.stopping.set()
         if os.getpid() != self._pid:
             return  # A child of `fork`, such as a worker process: all parts are the parent's.
+        # What is started behind a stop's back would never end. A start that hangs is left behind.
+        self._start_is_over.wait(self._settings.grace_s)
         with self._stop_lock:
             if self._is_stopped:
                 return
