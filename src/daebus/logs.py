@@ -24,7 +24,8 @@ BURST_S = 10.0
 #: Above all loggers that a service writes to: its spilled messages and its processes are a queue's.
 PACKAGES = ("daebus", "turbo_queue")
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+#: Also halves of surrogate pairs, as names of files have them: they can be neither sent nor shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def printable(text: str) -> str:

@@ -12,6 +12,10 @@ DEFAULT_URL = "redis://localhost:6379"
 
 _LAST_PORT = 65_535
 
+#: The longest time that may be given, in seconds: 31 years, for who means "never". Python's waits
+#: and the server's expiries refuse what is much longer, and only when they are needed.
+LONGEST_S = 1e9
+
 
 def server_url(url: str | None = None) -> str:
     """The server's address: `url`, else the environment's `DAEBUS_URL`, else the default."""
@@ -56,15 +60,17 @@ def seconds(name: str, given: float | None, default: float) -> float:
     """A time of 0 or more: `given`, else the environment's `DAEBUS_<NAME>`, else the default.
 
     Raises:
-        SettingsError: it is no number of 0 or more.
+        SettingsError: it is no number of 0 or more, or longer than `LONGEST_S`.
     """
     value = _setting(name, given, default)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
-    if not 0 <= number < float("inf"):
-        raise SettingsError(f"{name} is {value!r}; it must be a number of seconds, 0 or more")
+    if not 0 <= number <= LONGEST_S:
+        raise SettingsError(
+            f"{name} is {value!r}; it must be a number of seconds, 0 or more and 1e9 at most"
+        )
     return number
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import threading
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -22,6 +23,7 @@ from daebus import (
     UnknownAction,
     request,
 )
+from fixtures.waiting import eventually
 
 Start = Callable[[Daebus], DaebusCaller]
 
@@ -216,3 +218,43 @@ def test_a_time_limit_answers_the_caller_and_the_other_threads_go_on(start: Star
     assert caller.call("quick") == "done"
     assert app.stats().incidents["handler_timeout"] == 1
     release.set()
+
+
+def test_what_was_handled_in_time_is_not_kept_until_its_limit_would_pass(start: Start) -> None:
+    app = Daebus("app", max_workers=1)
+    app.action("quick", timeout=60)(lambda: None)
+    caller = start(app)
+    caller.call("quick", "x" * 500_000)
+
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            caller.call("quick", "x" * 500_000)
+        assert tracemalloc.get_traced_memory()[0] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_limits_pass_in_their_own_order(start: Start) -> None:
+    app, release = Daebus("app"), threading.Event()
+    for name, limit in (("late", 1e9), ("soon", 0.2)):
+        app.action(name, timeout=limit)(lambda: release.wait(30))
+    caller = start(app)
+
+    late = caller.submit("late")
+    eventually(lambda: app.stats().in_progress == 1)
+    with pytest.raises(HandlerTimeout):
+        caller.call("soon")
+
+    release.set()
+    assert late.result(10) is True
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", 1e10, float("nan"), True])
+def test_a_time_limit_that_is_none_is_told(limit: object) -> None:
+    app = Daebus("app")
+
+    with pytest.raises(RegistrationError, match=r"'work'.* is no time limit"):
+        app.action("work", timeout=limit)
+    with pytest.raises(RegistrationError, match=r"'news'.* is no time limit"):
+        app.listen("news", timeout=limit)

@@ -91,6 +91,23 @@ def test_a_handlers_own_timeout_is_an_error_of_the_handler(start: Start) -> None
     assert raised.value.code == "handler_error"
 
 
+@pytest.mark.parametrize("delivery", ["pubsub", "stream"])
+def test_a_handler_whose_own_task_was_cancelled_has_failed(start: Start, delivery: str) -> None:
+    app, runs = Daebus("app", delivery=delivery, lease=0.3), []
+
+    @app.action("gather")
+    async def gather() -> None:
+        runs.append(request.request_id)
+        part = asyncio.get_running_loop().create_future()
+        part.cancel()
+        await part
+
+    with pytest.raises(RemoteError, match="CancelledError") as raised:
+        start(app).call("gather")
+    assert raised.value.code == "handler_error"
+    assert len(runs) == 1
+
+
 def test_a_stop_cancels_what_does_not_finish_in_time(start: Start) -> None:
     app, started = Daebus("app", grace=0.2), threading.Event()
 

@@ -65,6 +65,17 @@ def test_two_handlers_of_one_name_are_refused_and_both_are_told(kind: str) -> No
     assert "other" not in app.registry.actions
 
 
+def test_a_blueprint_is_registered_once_though_its_listeners_have_no_names() -> None:
+    app, bp = Daebus("app"), Blueprint("bp")
+    bp.listen("news")(lambda data: None)
+    app.register_blueprint(bp)
+
+    with pytest.raises(RegistrationError, match="has the blueprint 'bp' already"):
+        app.register_blueprint(bp)
+    assert len(app.registry.listeners) == 1
+    Daebus("another").register_blueprint(bp)
+
+
 def test_a_name_twice_in_one_app_is_refused() -> None:
     app = Daebus("app")
     app.action("same")(lambda: None)

@@ -19,10 +19,36 @@ from daebus import (
     request,
     response,
 )
+from daebus.client.expiry import Expiry
+from daebus.deadline import Deadline
 from fixtures.listening import Subscriber
 from fixtures.waiting import eventually
 
 Start = Callable[[Daebus], DaebusCaller]
+
+
+class Slow(dict[str, None]):
+    """A bucket into which a call comes only after it was taken out to be emptied."""
+
+    def __init__(self, is_taken: Callable[[], bool]) -> None:
+        super().__init__()
+        self.is_taken = is_taken
+
+    def __setitem__(self, request_id: str, nothing: None) -> None:
+        eventually(self.is_taken)
+        super().__setitem__(request_id, nothing)
+
+
+def test_a_future_ends_though_its_thread_was_held_up_until_its_deadline() -> None:
+    ended: list[str] = []
+    expiry, deadline = Expiry(ended.append), Deadline.after(0.2)
+    bucket = expiry.add("first", deadline)
+    with expiry._lock:
+        expiry._buckets[bucket] = Slow(lambda: bucket not in expiry._buckets)
+
+    expiry.add("late", deadline)
+
+    eventually(lambda: "late" in ended)
 
 
 @pytest.fixture

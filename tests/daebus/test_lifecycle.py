@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from daebus import (
     Daebus,
     DaebusCaller,
+    RegistrationError,
     ServerUnavailable,
     ServiceStopping,
     ServiceUnavailable,
@@ -49,6 +51,35 @@ def test_a_start_hook_that_raises_ends_the_start_and_leaves_nothing(
     assert not app.is_running()
 
 
+async def _async() -> None:
+    """Called without an event loop it does nothing."""
+
+
+def _generator() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "text"),
+    [
+        (Daebus.on_start, _async, "_async .*is an async function; an on_start function"),
+        (Daebus.on_stop, _generator, "_generator .*is a generator"),
+        (Daebus.on_gap, lambda: None, "an on_gap function, which is called with 1 arguments"),
+        (Daebus.on_worker_start, lambda model: model, "missing a required argument: 'model'"),
+        (lambda app, function: app.thread("poll")(function), _async, "the thread 'poll'"),
+        (lambda app, function: app.listen("news")(function), _generator, "is a generator"),
+    ],
+)
+def test_a_function_that_would_never_run_is_refused_at_the_start(
+    hook: Callable[[Daebus, object], object], function: object, text: str, service_name: str
+) -> None:
+    app = Daebus("app")
+    hook(app, function)
+
+    with pytest.raises(RegistrationError, match=text):
+        app.start(service_name)
+
+
 @pytest.mark.parametrize("delivery", ["pubsub", "stream"])
 def test_a_stop_that_is_asked_for_during_the_start_comes_after_it(
     url: str, service_name: str, delivery: str
@@ -65,6 +96,22 @@ def test_a_stop_that_is_asked_for_during_the_start_comes_after_it(
     eventually(lambda: find_replicas(url, service_name) == [])
     app.stop()
     assert not app.is_running()
+
+
+def test_a_stop_by_another_thread_lets_the_start_end(url: str, service_name: str) -> None:
+    app = Daebus("app")
+
+    @app.on_start
+    def connect() -> None:
+        stopper.start()
+        eventually(lambda: not app.is_running())
+        stopper.join(0.2)  # Time enough to stop what has been started.
+
+    stopper = threading.Thread(target=app.stop)
+    app.start(service_name)
+
+    stopper.join(10)
+    assert find_replicas(url, service_name) == []
 
 
 def test_a_service_without_a_grace_time_stops_without_an_error(url: str, service_name: str) -> None:
@@ -85,12 +132,14 @@ def test_every_stop_hook_runs_and_their_errors_leave_together(url: str, service_
     def fail() -> None:
         raise ZeroDivisionError("on purpose")
 
+    app.on_stop(sys.exit)
     app.on_stop(lambda: ran.append(1))
     app.start(service_name)
 
     with pytest.raises(ExceptionGroup) as raised:
         app.stop()
     assert raised.group_contains(ZeroDivisionError)
+    assert raised.group_contains(RuntimeError, match="exit raised SystemExit")
     assert ran == [1]
 
 
@@ -207,3 +256,19 @@ def test_a_second_replica_is_told(start: Start, url: str, caplog: pytest.LogCapt
     second.stop()
 
     assert "another replica serves" in caplog.text
+
+
+@pytest.mark.parametrize("delivery", ["pubsub", "stream"])
+@pytest.mark.parametrize("kind", ["two words", "grüße", "a:b", "{a}*"])
+def test_any_name_that_prints_can_be_served(
+    url: str, service_name: str, delivery: str, kind: str
+) -> None:
+    app = Daebus(f"{kind}.{service_name}", delivery=delivery)
+    app.action("echo")(lambda: app.request.payload)
+    app.start()
+    try:
+        with DaebusCaller(app.name, timeout=10) as caller:
+            assert caller.call("echo", kind) == kind
+            assert [each.service for each in find_replicas(url, app.name)] == [app.name]
+    finally:
+        app.stop()

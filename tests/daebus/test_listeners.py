@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from daebus import Broadcast, Daebus, DaebusCaller, request, response
+from fixtures.services import Gate
 from fixtures.waiting import eventually
 
 Start = Callable[[Daebus], DaebusCaller]
@@ -131,3 +132,23 @@ def test_a_listener_that_raises_disturbs_no_other(
 
     assert sorted(heard.get(timeout=10) for _ in range(100)) == list(range(100))
     eventually(lambda: app.stats().errors == 100)
+
+
+def test_a_listener_that_is_over_its_time_limit_is_told_of(
+    start: Start, broadcaster: Broadcast, service_name: str
+) -> None:
+    app = Daebus("app")
+
+    with Gate() as gate:
+        app.listen(service_name + ".a", timeout=0.2)(lambda _: gate.pass_through())
+        app.listen(service_name + ".b", timeout=30)(lambda _: None)
+        gate.close()
+        start(app)
+        broadcaster.send(service_name + ".b", 1)
+        broadcaster.send(service_name + ".a", 1)
+
+        eventually(lambda: app.stats().incidents.get("handler_timeout") == 1)
+
+        gate.open()
+        eventually(lambda: app.stats().handled == 2)
+    assert app.stats().errors == 0

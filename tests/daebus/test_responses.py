@@ -143,3 +143,19 @@ def test_each_of_many_messages_has_its_own_request_and_response(start: Start) ->
 
     assert [result[:2] for result in results] == [[number, number] for number in range(100)]
     assert len({result[2] for result in results}) == 100
+
+
+def test_an_error_that_is_too_large_for_a_message_is_cut(start: Start) -> None:
+    app = Daebus("app", max_message_bytes=1000)
+    app.action("say")(lambda: response.error("x" * 2000))
+
+    @app.action("fail")
+    def fail() -> None:
+        raise ValueError("y" * 2000)
+
+    caller = start(app)
+
+    with pytest.raises(RemoteError, match=r"x{100}… \(2,000 characters\)$"):
+        caller.call("say")
+    with pytest.raises(RemoteError, match=r"ValueError: y{88}… \(2,012 characters\)$"):
+        caller.call("fail")

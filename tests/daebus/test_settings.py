@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from daebus import Broadcast, Daebus, DaebusCaller, SettingsError
@@ -28,7 +30,7 @@ def test_a_bad_count_is_told(bad: object) -> None:
         Daebus("app", max_workers=bad)
 
 
-@pytest.mark.parametrize("bad", [-1, "soon", float("nan"), float("inf")])
+@pytest.mark.parametrize("bad", [-1, "soon", float("nan"), float("inf"), sys.maxsize])
 def test_a_bad_time_is_told(bad: object) -> None:
     with pytest.raises(SettingsError, match="grace is .* number of seconds"):
         Daebus("app", grace=bad)
@@ -61,7 +63,29 @@ def test_an_address_that_is_none_is_told(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://user:secret@host:port/0", "redis://:sec/ret@host", "redis://u:secret@h:1/x"]
+    "rest",
+    [
+        "redis://h/one",
+        "redis://h?tls=1",
+        "redis://h?socket_timeout=x",
+        "rediss://h?ssl_cert_reqs=x",
+    ],
+)
+def test_what_stands_behind_the_host_is_checked(rest: str) -> None:
+    with pytest.raises(SettingsError, match="is no server address: "):
+        Daebus("app", url=rest)
+    assert check_url("valkey://u:p@h:1/7?socket_timeout=2&db=7")
+    assert check_url("unix:///run/a.sock?db=1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:secret@host:port/0",
+        "redis://:sec/ret@host",
+        "redis://u:secret@h:1/x",
+        "redis://u:p?secret=1@h",
+    ],
 )
 def test_no_error_shows_a_password(url: str) -> None:
     assert "sec" not in display(url)

@@ -84,6 +84,23 @@ def test_seven_bad_handlers_answer_every_call_once_with_an_error(
         caller.call("exits")
 
 
+@pytest.mark.parametrize("delivery", ["pubsub", "stream"])
+def test_an_error_that_no_message_can_hold_is_told_with_it_escaped(
+    start: Start, caplog: pytest.LogCaptureFixture, delivery: str
+) -> None:
+    app = Daebus("app", delivery=delivery, max_deliveries=1)
+    app.action("read")(lambda: raise_it(ValueError("no \udcff.txt")))  # A file's name, say.
+    caller = start(app)
+
+    with pytest.raises(RemoteError, match=r"ValueError: no \\udcff\.txt"):
+        caller.call("read")
+    caller.send_message("read")
+
+    eventually(lambda: app.stats().errors == 2)
+    app.stop()
+    assert "worker.died" not in {getattr(record, "event", "") for record in caplog.records}
+
+
 def test_a_handler_without_a_reply_answers_null(start: Start) -> None:
     app = Daebus("app")
     app.action("nothing")(lambda: None)

@@ -115,3 +115,32 @@ def test_what_blocks_everywhere_at_once_holds_up_no_stop(
         assert service.wait() == 0
         assert monotonic() - asked_at <= 0.5 + 1.0
         assert all(isinstance(call.exception(), ServiceStopping) for call in calls)
+
+
+STUCK_AT_THE_START = """
+import sys, time
+from daebus import Daebus
+
+app = Daebus("stuck", grace=0.5)
+
+@app.on_start
+def connect():
+    print("the start is stuck", flush=True)
+    time.sleep(1000)
+
+app.run(sys.argv[1])
+"""
+
+
+def test_a_start_that_hangs_holds_up_no_stop(
+    url: str, service_name: str, processes: Processes
+) -> None:
+    service = processes.python(STUCK_AT_THE_START, service_name, env={"DAEBUS_URL": url})
+    service.wait_for("the start is stuck")
+    asked_at = monotonic()
+
+    service.signal(signal.SIGTERM)
+
+    assert service.wait() == 1
+    assert monotonic() - asked_at <= 0.5 + 1.0
+    assert "an on_start function still runs 0.5 s after the signal" in service.output

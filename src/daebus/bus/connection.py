@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -67,10 +67,20 @@ def check_url(url: str) -> str:
         sentinel.check_sentinel_url(url, display(url))
     elif not url.startswith("embedded://"):
         try:
-            redis.ConnectionPool.from_url(_for_redis(url))
-        except ValueError as error:
+            _check_database(url)
+            # Its options are looked at only where a connection is made, which opens nothing yet.
+            redis.ConnectionPool.from_url(_for_redis(url)).make_connection()
+        except (ValueError, TypeError, redis.RedisError) as error:
             raise _unreadable(url, error) from None
     return url
+
+
+def _check_database(url: str) -> None:
+    """Redis-py takes a database that is no number for the first one."""
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdecimal():
+        raise ValueError(f"{database!r} is no number of a database")
 
 
 def _for_redis(url: str) -> str:
@@ -79,8 +89,8 @@ def _for_redis(url: str) -> str:
 
 
 def _unreadable(url: str, error: Exception) -> SettingsError:
-    # The error's text may hold a piece of the password that was taken for a port.
-    escape = "; look at its port, and escape the password: / is %2F, @ is %40"
+    # The error's text may hold a piece of the password that was taken for a port, say.
+    escape = "; look at all behind its host, and escape the password: / is %2F, @ is %40"
     reason = escape if "@" in url else f": {error}"
     return SettingsError(f"{display(url)} is no server address{reason}")
 

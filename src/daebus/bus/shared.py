@@ -51,9 +51,9 @@ def resolve_url(url: str | None) -> str:
 
 def connection_name(role: str) -> str:
     """A name for the server's CLIENT LIST, which allows no spaces (CLIENT SETNAME)."""
-    program = Path(sys.argv[0] or "python").name.replace(" ", "_") or "python"
-    printable = "".join(char if "!" <= char <= "~" else "_" for char in program)
-    return f"daebus:{role}:{printable}:{socket.gethostname()}:{os.getpid()}"
+    program = Path(sys.argv[0] or "python").name or "python"
+    name = f"daebus:{role}:{program}:{socket.gethostname()}:{os.getpid()}"
+    return "".join(char if "!" <= char <= "~" else "_" for char in name)
 
 
 def borrow(url: str) -> Link:

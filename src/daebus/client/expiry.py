@@ -34,15 +34,16 @@ class Expiry:
         """Expire a call after its deadline; gives the bucket that it is in, for `remove`."""
         bucket = int(deadline.at_s / TICK_S) + 1
         ids = self._buckets.get(bucket)
-        if ids is None or not self._is_running:
-            with self._lock:
-                ids = self._buckets.setdefault(bucket, {})
-                ids[request_id] = None
-                if not self._is_running:
-                    self._is_running = True
-                    threading.Thread(target=self._run, name="daebus-expiry", daemon=True).start()
-        else:
+        if ids is not None:
             ids[request_id] = None
+            if self._buckets.get(bucket) is ids:
+                return bucket
+            # The thread has taken the bucket in this moment, and perhaps without this call.
+        with self._lock:
+            self._buckets.setdefault(bucket, {})[request_id] = None
+            if not self._is_running:
+                threading.Thread(target=self._run, name="daebus-expiry", daemon=True).start()
+                self._is_running = True
         return bucket
 
     def remove(self, request_id: str, bucket: int) -> None:

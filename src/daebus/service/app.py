@@ -13,7 +13,7 @@ from daebus.bus.presence import Replica
 from daebus.bus.shared import resolve_url
 from daebus.channels import check_service_name
 from daebus.contracts import Contract
-from daebus.errors import SettingsError
+from daebus.errors import RegistrationError, SettingsError
 from daebus.logs import get_logger, show_logs
 from daebus.service.blueprint import Blueprint
 from daebus.service.configuration import ServiceSettings
@@ -167,6 +167,7 @@ class Daebus(Registrar):
             probe_file=probe_file,
             traces=traces,
         )
+        self._blueprints: list[Blueprint] = []
         self._lifecycle: Lifecycle | None = None
         self._lock = threading.Lock()
 
@@ -177,9 +178,16 @@ class Daebus(Registrar):
             blueprint: the group of handlers.
 
         Raises:
-            RegistrationError: two handlers have one name; none is taken over then.
+            RegistrationError: two handlers have one name, or the app has the blueprint already;
+                none is taken over then.
         """
+        if any(each is blueprint for each in self._blueprints):
+            # Its listeners, which need no names of their own, would hear each message twice.
+            raise RegistrationError(
+                f"the app {self.name!r} has the blueprint {blueprint.name!r} already"
+            )
         self.registry.merge(blueprint.registry)
+        self._blueprints.append(blueprint)
         blueprint.registry.closed_because = (
             f"the blueprint {blueprint.name!r} has been registered with the app {self.name!r}; "
             f"register the blueprint after its last handler"
@@ -201,10 +209,25 @@ class Daebus(Registrar):
             RegistrationError: a handler cannot be served.
         """
         show_logs(logging.DEBUG if debug else logging.INFO)
-        stopping = threading.Event()
+        stopping, start_is_over = threading.Event(), threading.Event()
         systemd = Notifier.from_environment()
-        with stop_on_signals(stopping.set):
-            lifecycle = self._start(service, self._url, self._settings, stopping)
+
+        def request_stop() -> None:
+            stopping.set()
+            if not start_is_over.wait(self._settings.grace_s):
+                # The main thread is held, which no other can end.
+                log.error(
+                    "an on_start function still runs %.1f s after the signal: ending at once",
+                    self._settings.grace_s,
+                    extra={"event": "stop.late"},
+                )
+                os._exit(1)
+
+        with stop_on_signals(request_stop):
+            try:
+                lifecycle = self._start(service, self._url, self._settings, stopping)
+            finally:
+                start_is_over.set()
             systemd.ready()
             with telling_systemd(systemd, lifecycle.look, lifecycle.describe):
                 lifecycle.stopping.wait()

@@ -38,7 +38,7 @@ class Handling:
         self._incidents = incidents
         self._cancelled = (cancellations or Cancellations()).ids
         self._idempotency = idempotency
-        self._limits = TimeLimits(self._pass_limit)
+        self._limits = TimeLimits(self._pass_thread_limit)
         self._is_debug = log.isEnabledFor(logging.DEBUG)
 
     def run(self, exchange: Exchange, tally: Tally) -> None:
@@ -67,6 +67,8 @@ class Handling:
             is_error = True
             failure = self._fail(exchange, error)
         finally:
+            if exchange.route.timeout_s is not None:
+                self._limits.end(exchange)
             tally.add(exchange, is_error=is_error)
             current.reset(token)
             exchange.finish(failure)
@@ -100,9 +102,12 @@ class Handling:
                 failure = self._fail(exchange, error)
             elif exchange.request.is_cancelled:
                 self._drop(exchange, "while its handler was running")
-            else:
+            elif exchange.has_begun:
                 cut_off(exchange)
                 raise
+            else:
+                # Its own doing: what it waited for was cancelled, say.
+                failure = self._fail(exchange, error)
         finally:
             tally.add(exchange, is_error=is_error)
             exchange.finish(failure)
@@ -166,6 +171,11 @@ class Handling:
         if not exchange.response.is_answered:
             refuse(exchange, Code.HANDLER_ERROR, text)
         return text
+
+    def _pass_thread_limit(self, exchange: Exchange) -> None:
+        """A thread is over its limit, and works on. A listener has nobody to answer in time."""
+        if not (exchange.route.is_action and exchange.response.is_answered):
+            self._pass_limit(exchange)
 
     def _pass_limit(self, exchange: Exchange) -> str:
         """A handler's time limit passed."""

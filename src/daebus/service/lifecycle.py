@@ -12,12 +12,13 @@ from daebus.bus import checkup, shared
 from daebus.bus.mode import announce
 from daebus.deadline import Deadline
 from daebus.errors import DaebusError, ServerUnavailable
-from daebus.logs import get_logger
+from daebus.logs import describe, get_logger
 from daebus.service.assembly import Assembly
 from daebus.service.configuration import ServiceSettings
 from daebus.service.exchange import Exchange
 from daebus.service.handling import cut_off
-from daebus.service.registry import Gap, Registry
+from daebus.service.parameters import check_hook
+from daebus.service.registry import Gap, Registry, where
 
 log = get_logger(__name__)
 
@@ -45,7 +46,7 @@ class Lifecycle:
         stopping: set by whoever asks to stop.
 
     Raises:
-        RegistrationError: a handler's parameters or a schedule cannot be served.
+        RegistrationError: a handler's parameters, a hook's or a schedule cannot be served.
     """
 
     def __init__(
@@ -56,6 +57,14 @@ class Lifecycle:
         registry: Registry,
         stopping: threading.Event,
     ) -> None:
+        for name, hooks, given in (
+            ("on_start", registry.on_start, 0),
+            ("on_stop", registry.on_stop, 0),
+            ("on_gap", registry.on_gap, 1),
+            ("on_worker_start", registry.on_worker_start, 0),
+        ):
+            for hook in hooks:
+                check_hook(hook, given, f"an {name} function")
         self._service = service
         self._url = url
         self._settings = settings
@@ -187,6 +196,8 @@ class Lifecycle:
         self.stopping.set()
         if os.getpid() != self._pid:
             return  # A child of `fork`, such as a worker process: all parts are the parent's.
+        # What is started behind a stop's back would never end. A start that hangs is left behind.
+        self._start_is_over.wait(self._settings.grace_s)
         with self._stop_lock:
             if self._is_stopped:
                 return
@@ -250,7 +261,7 @@ class Lifecycle:
     def _call_gap_hook(self, hook: Callable[..., Any], gap: Gap) -> None:
         try:
             self._call(hook, gap)
-        except Exception:
+        except BaseException:
             log.exception("an on_gap function failed", extra={"event": "hook.error"})
 
     # --- stopping ---
@@ -291,6 +302,8 @@ class Lifecycle:
                     self._call(hook)
                 except Exception as error:  # noqa: BLE001 - told by the group below
                     errors.append(error)
+                except BaseException as error:  # noqa: BLE001 - `sys.exit` ends one, not the others
+                    errors.append(RuntimeError(f"{where(hook)} raised {describe(error)}"))
 
         if not self._registry.on_stop or not self._has_called_start_hooks:
             return

@@ -47,13 +47,57 @@ def count_parameters(function: Function, most: int, what: str) -> int:
     """How many parameters a function takes that is not called with a payload.
 
     Raises:
-        RegistrationError: it needs more than `most`.
+        RegistrationError: it needs more than `most`, or to call it does not run it.
     """
+    check_plain(function, what)
     parameters = _signature(function).parameters.values()
     needed = [each for each in parameters if each.default is each.empty]
     if len(needed) > most:
         raise RegistrationError(f"{where(function)} is {what}: it takes {most} parameters at most")
     return len(needed)
+
+
+def check_hook(function: Function, given: int, what: str) -> None:
+    """Check that a function can be called with so many arguments, before that is needed.
+
+    Raises:
+        RegistrationError: it cannot, or to call it does not run it.
+    """
+    check_plain(function, what)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return  # One of those in C that do not tell it.
+    try:
+        signature.bind(*range(given))
+    except TypeError as error:
+        raise RegistrationError(
+            f"{where(function)} is {what}, which is called with {given} arguments: {error}"
+        ) from None
+
+
+def check_plain(function: Function, what: str) -> None:
+    """Check that to call a function runs it.
+
+    Raises:
+        RegistrationError: it is async, or a generator.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise RegistrationError(
+            f"{where(function)} is an async function; {what} is called without an event loop, so "
+            f"write a plain one that calls asyncio.run"
+        )
+    check_no_generator(function, "write a plain function")
+
+
+def check_no_generator(function: Function, instead: str) -> None:
+    """Check that a function is no generator: nothing of it would run when it is called.
+
+    Raises:
+        RegistrationError: it is one.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RegistrationError(f"{where(function)} is a generator; {instead}")
 
 
 def _signature(function: Function) -> inspect.Signature:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from daebus.errors import RegistrationError
 from daebus.logs import describe, get_logger
 from daebus.service.cluster_tasks import ClusterTasks, Lease, interval_us
 from daebus.service.parameters import count_parameters
-from daebus.service.registry import Background, where
+from daebus.service.registry import Background
 
 log = get_logger(__name__)
 
@@ -195,11 +194,6 @@ def checked(task: Background) -> tuple[BaseTrigger, bool]:
         RegistrationError: its schedule cannot be read, its function is async or takes too many
             parameters, or its choices exclude each other.
     """
-    if inspect.iscoroutinefunction(task.function):
-        raise RegistrationError(
-            f"{where(task.function)} is an async function; a background task runs in a thread of "
-            f"its own, so write a plain one that calls asyncio.run"
-        )
     most = 1 if task.scope == "cluster" else 0
     takes_lease = count_parameters(task.function, most, f"the background task {task.name!r}") == 1
     if task.misfire == "run" and task.scope != "cluster":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 from daebus.channels import BUILT_IN_PREFIX, check_name, is_pattern
 from daebus.errors import RegistrationError
+from daebus.settings import LONGEST_S
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -165,7 +167,8 @@ class Registrar:
             workers: where it runs: `"thread"`, or `"process"` for work that keeps a core busy.
 
         Raises:
-            RegistrationError: the name is taken, or there are no such workers.
+            RegistrationError: the name is taken, there are no such workers, or the time limit is
+                none.
 
         Example:
             >>> @app.action("add")
@@ -179,6 +182,7 @@ class Registrar:
                 f"{BUILT_IN_PREFIX!r} are the actions that every service has"
             )
         _check_choice(f"action {name!r}: workers", workers, THREAD, PROCESS)
+        _check_timeout(f"action {name!r}", timeout)
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
             self.registry.add_action(Action(name, function, timeout, workers))
@@ -201,14 +205,16 @@ class Registrar:
 
         Args:
             channel: the channel's name or pattern; several functions may listen to one.
-            timeout: a time limit in seconds: an `async def` function is cancelled then, a worker
-                process is killed and replaced. In a thread it has no effect: nobody waits for it.
+            timeout: a time limit in seconds. When it is over that is logged and counted as
+                `handler_timeout`; an `async def` function is cancelled, a worker process is killed
+                and replaced, a thread cannot be stopped and works on.
             workers: where it runs, as for `action`.
             durable: messages wait for the service while it is down, one of its replicas handles
                 each, and one that fails is tried again. The channel must be a name, not a pattern.
 
         Raises:
-            RegistrationError: there are no such workers, or a pattern is to be durable.
+            RegistrationError: there are no such workers, a pattern is to be durable, or the time
+                limit is none.
 
         Example:
             >>> @app.listen("events.*")
@@ -217,6 +223,7 @@ class Registrar:
         """
         check_name("channel", channel)
         _check_choice(f"listener {channel!r}: workers", workers, THREAD, PROCESS)
+        _check_timeout(f"listener {channel!r}", timeout)
         if durable and is_pattern(channel):
             raise RegistrationError(
                 f"listener {channel!r}: a pattern cannot be durable; name each channel"
@@ -264,7 +271,7 @@ class Registrar:
             ... def clean_up() -> None: ...
         """
         check_name("background task", name)
-        if not isinstance(schedule, str) and not schedule > 0:
+        if not isinstance(schedule, str) and not _is_duration(schedule):
             raise RegistrationError(
                 f"background task {name!r}: {schedule!r} is no interval; give seconds above 0 or "
                 f"a cron expression such as '*/5 * * * *'"
@@ -349,6 +356,20 @@ def _check_choice(what: str, given: str, *choices: str) -> None:
         raise RegistrationError(
             f"{what}={given!r} is unknown; use {' or '.join(map(repr, choices))}"
         )
+
+
+def _check_timeout(what: str, timeout: float | None) -> None:
+    if timeout is not None and not _is_duration(timeout):
+        raise RegistrationError(
+            f"{what}: timeout={timeout!r} is no time limit; give seconds above 0 and up to 1e9, "
+            f"or leave it out"
+        )
+
+
+def _is_duration(seconds: Any) -> bool:
+    """Whether it is a number of seconds above 0, as the user's code may give anything."""
+    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+    return is_number and 0 < seconds <= LONGEST_S
 
 
 def _add_named(kind: str, mine: dict[str, Any], name: str, entry: Any) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 from daebus.bus.commands import Receivers, ReplyPublication, publish
 from daebus.bus.link import Link
-from daebus.errors import AlreadyAnswered, Code
+from daebus.errors import AlreadyAnswered, Code, TooLarge
 from daebus.messages import ErrorEnvelope, ReplyEnvelope, StreamEnvelope, encode
 from daebus.service.request import Request
+
+#: What is left of an error's text that is too large for a message, in characters.
+MAX_CUT = 100
 
 
 class Outlet:
@@ -104,6 +107,13 @@ class Response:
 
     def refuse(self, code: str, text: str) -> Receivers:
         """Send an error with a code of the wire, as the final response."""
+        try:
+            return self._refuse(code, text)
+        except TooLarge:
+            # The caller shall not wait in vain because the reason is long.
+            return self._refuse(code, f"{text[:MAX_CUT]}… ({len(text):,} characters)")
+
+    def _refuse(self, code: str, text: str) -> Receivers:
         request = self._request
         envelope = ErrorEnvelope(text, code, request.request_id, v=request.wire_version)
         return self._send(envelope, final=True)

@@ -10,7 +10,12 @@ from functools import partial
 from types import MappingProxyType
 
 from daebus.errors import RegistrationError
-from daebus.service.parameters import Arguments, action_arguments, listener_arguments
+from daebus.service.parameters import (
+    Arguments,
+    action_arguments,
+    check_no_generator,
+    listener_arguments,
+)
 from daebus.service.registry import PROCESS, Action, Function, Listener, Registry, where
 
 
@@ -110,10 +115,7 @@ class Routes:
 
 def _of_action(action: Action) -> Route:
     function = action.function
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError(
-            f"{where(function)} is a generator; stream with response.send(..., final=False)"
-        )
+    check_no_generator(function, "stream with response.send(..., final=False)")
     return Route(
         f"action:{action.name}",
         action.name,
@@ -127,6 +129,7 @@ def _of_action(action: Action) -> Route:
 
 def _of_listener(listener: Listener, key: str) -> Route:
     function = listener.function
+    check_no_generator(function, "nobody takes what a listener yields")
     return Route(
         key,
         listener.channel,

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Callable
-from itertools import count
 from time import monotonic
 
 from daebus.service.exchange import Exchange
+from daebus.settings import LONGEST_S
 
 
 class TimeLimits:
-    """One thread that waits for the next limit to pass; it exists once a limit was asked for."""
+    """One thread that waits for the next limit to pass; it exists once a limit was asked for.
+
+    It knows only the handlers that run: what has returned must not be kept in memory.
+
+    Args:
+        on_passed: told of each handler that runs longer than its limit.
+    """
 
     def __init__(self, on_passed: Callable[[Exchange], object]) -> None:
         self._on_passed = on_passed
         self._changed = threading.Condition()
-        self._limits: list[tuple[float, int, Exchange]] = []
-        self._order = count()
+        #: When the limit of each handler that runs passes, on the monotonic clock.
+        self._running: dict[Exchange, float] = {}
+        #: When the thread looks again.
+        self._looks_at = float("-inf")
         self._thread: threading.Thread | None = None
         self._is_stopping = False
 
     def watch(self, exchange: Exchange, timeout_s: float) -> None:
-        """Report the exchange when it is not answered in time."""
+        """A handler begins: report it when it has not ended in time."""
+        passes_at = monotonic() + timeout_s
         with self._changed:
-            heapq.heappush(self._limits, (monotonic() + timeout_s, next(self._order), exchange))
+            self._running[exchange] = passes_at
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="daebus-time-limits", daemon=True
-                )
-                self._thread.start()
-            self._changed.notify()
+                thread = threading.Thread(target=self._run, name="daebus-time-limits", daemon=True)
+                thread.start()
+                self._thread = thread
+            elif passes_at < self._looks_at:
+                self._changed.notify()
+
+    def end(self, exchange: Exchange) -> None:
+        """It has ended."""
+        with self._changed:
+            self._running.pop(exchange, None)
 
     def stop(self) -> None:
         """End the thread."""
@@ -44,16 +57,14 @@ class TimeLimits:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._is_stopping and (wait_s := self._wait_s()) != 0.0:
-                    self._changed.wait(wait_s)
                 if self._is_stopping:
                     return
-                _, _, exchange = heapq.heappop(self._limits)
-            if not exchange.response.is_answered:
+                now = monotonic()
+                passed = [each for each, at in self._running.items() if at <= now]
+                for exchange in passed:
+                    del self._running[exchange]
+                if not passed:
+                    self._looks_at = min(self._running.values(), default=now + LONGEST_S)
+                    self._changed.wait(self._looks_at - now)
+            for exchange in passed:
                 self._on_passed(exchange)
-
-    def _wait_s(self) -> float | None:
-        """Seconds until the next limit, at least 0.0; None while there is none."""
-        if not self._limits:
-            return None
-        return max(0.0, self._limits[0][0] - monotonic())
