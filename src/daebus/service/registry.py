@@ -172,6 +172,7 @@ class Registrar:
             ... def add(a: int, b: int = 0) -> int:
             ...     return a + b
         """
+        _check_no_function("action", name)
         check_name("action", name)
         if name.startswith(BUILT_IN_PREFIX):
             raise RegistrationError(
@@ -215,6 +216,7 @@ class Registrar:
             ... def on_event(data: dict) -> None:
             ...     logger.info("%s: %s", request.channel, data)
         """
+        _check_no_function("listen", channel)
         check_name("channel", channel)
         _check_choice(f"listener {channel!r}: workers", workers, THREAD, PROCESS)
         if durable and is_pattern(channel):
@@ -300,6 +302,7 @@ class Registrar:
             ...     while goes_on():
             ...         fetch()
         """
+        _check_no_function("thread", name)
         check_name("thread", name)
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
@@ -342,6 +345,13 @@ def where(function: Function) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__qualname__", repr(function))
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _check_no_function(decorator: str, name: Any) -> None:
+    if callable(name):
+        raise RegistrationError(
+            f'@{decorator} needs parentheses and a name, such as @app.{decorator}("my_name")'
+        )
 
 
 def _check_choice(what: str, given: str, *choices: str) -> None:
