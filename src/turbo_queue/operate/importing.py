@@ -68,6 +68,7 @@ def import_events(
         max_events_per_file=max_events_per_file,
         fsync=fsync or None,
     )
+    options.refuse_pipeline(queue)
     with (
         sources.opened(file) as source,
         Stop() as stop,
