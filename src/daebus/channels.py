@@ -61,13 +61,17 @@ def check_name(kind: str, name: str) -> str:
         'billing'
     """
     if not isinstance(name, str) or not name:
-        raise SettingsError(f"a {kind} needs a name: a text that is not empty, got {name!r}")
+        raise SettingsError(f"{_one(kind)} needs a name: a text that is not empty, got {name!r}")
     if len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise SettingsError(
-            f"{name[:50]!r} cannot name a {kind}: use printable characters, "
+            f"{name[:50]!r} cannot name {_one(kind)}: use printable characters, "
             f"{MAX_NAME_LENGTH} at most"
         )
     return name
+
+
+def _one(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def check_service_name(name: str) -> str:

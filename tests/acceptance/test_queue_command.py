@@ -16,6 +16,8 @@ from fixtures.queue_commands import (
     queue_command_on_a_terminal,
     queue_commands,
 )
+from turbo_queue.connectors import IterableSource, QueueSink
+from turbo_queue.pipeline import Pipeline
 
 COMMANDS = ["watch", "stats", "peek", "recover", "export", "import", "bench"]
 DEAD_COMMANDS = ["list", "show", "retry"]
@@ -100,6 +102,19 @@ def test_where_no_queue_is_nothing_is_made(tmp_path: Path, is_a_folder: bool) ->
         assert done.err.startswith(f"error: there is no queue in '{place}'")
         assert done.err.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["place"] * is_a_folder
+
+
+def test_the_folder_of_a_pipeline_is_told_from_a_queue(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    pipeline = Pipeline(IterableSource([1]), abs, QueueSink(tmp_path / "out"), folder=place)
+    pipeline.run(progress=False)
+
+    ends = queue_commands([["stats", place], ["import", place]])
+
+    for done in ends:
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"error: '{place}' is the folder of a pipeline; its queues are ")
+        assert f"'{place / 'dead'}'" in done.err
 
 
 def test_a_setting_of_the_environment_that_makes_no_sense_is_one_line(tmp_path: Path) -> None:

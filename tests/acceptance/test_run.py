@@ -93,6 +93,10 @@ def folder(tmp_path: Path) -> Path:
         "from daebus import Daebus\napp = Daebus('x')\n"
         "app.background('b', 1, misfire='run')(lambda: None)\n"
     )
+    (tmp_path / "serves.py").write_text("from daebus import Daebus\napp = Daebus('x')\napp.run()\n")
+    (tmp_path / "factory.py").write_text(
+        "from daebus import Daebus\ndef serve():\n    Daebus('x').run()\n"
+    )
     return tmp_path
 
 
@@ -152,6 +156,8 @@ RAISED = {
     "half:app": "SyntaxError",
     "ends:app": "SystemExit",
     "shop.orders:make_trouble": "OSError: no such luck",
+    "serves:app": """below a line 'if __name__ == "__main__":'""",
+    "factory:serve": "app.run() was called while the module was only imported",
 }
 
 

@@ -114,3 +114,11 @@ def test_names_that_do_not_print_are_refused(name: str) -> None:
     for register in (app.action, app.listen, app.thread, lambda n: app.background(n, 1), Blueprint):
         with pytest.raises(SettingsError):
             register(name)
+
+
+def test_a_decorator_without_its_parentheses_is_told() -> None:
+    app = Daebus("app")
+
+    for name in ("action", "listen", "thread"):
+        with pytest.raises(RegistrationError, match=rf"@{name} needs parentheses and a name"):
+            getattr(app, name)(print)

@@ -6,12 +6,14 @@ import importlib
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 from daebus.errors import SettingsError
-from daebus.service.app import Daebus
+from daebus.service.app import Daebus, only_imports
 from daebus.service.blueprint import Blueprint
 
 #: What is looked for in a module if nothing is named.
@@ -51,7 +53,8 @@ def _import(name: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module(name)
+        with _nothing_is_served():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         # Only a module that the user named can be a typo on the command line.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
@@ -62,6 +65,15 @@ def _import(name: str) -> ModuleType:
         raise _failed(f"importing {name!r}", error) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
         raise _failed(f"importing {name!r}", error) from None
+
+
+@contextmanager
+def _nothing_is_served() -> Iterator[None]:
+    token = only_imports.set(True)
+    try:
+        yield
+    finally:
+        only_imports.reset(token)
 
 
 def _attribute(module: ModuleType, path: str) -> Any:
@@ -86,7 +98,8 @@ def _is_factory(found: Any) -> bool:
 
 def _made_by(factory: Any, target: str) -> Daebus:
     try:
-        app = factory()
+        with _nothing_is_served():
+            app = factory()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
         raise _failed(f"calling {target!r}", error) from None
     if not isinstance(app, Daebus):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from daebus.service.systemd import telling_systemd
 from turbo_queue.systemd import Notifier
 
 log = get_logger(__name__)
+
+#: Whether a command imports the user's module here: an `app.run()` in it would never give it back.
+only_imports: ContextVar[bool] = ContextVar("only_imports", default=False)
 
 
 class Daebus(Registrar):
@@ -205,9 +209,14 @@ class Daebus(Registrar):
 
         Raises:
             ServerUnavailable: the server cannot be reached at the start.
-            SettingsError: the service's name cannot be one.
+            SettingsError: the service's name cannot be one, or a command imports the module.
             RegistrationError: a handler cannot be served.
         """
+        if only_imports.get():
+            raise SettingsError(
+                "app.run() was called while the module was only imported, to find its app; put "
+                "the call below a line 'if __name__ == \"__main__\":'"
+            )
         show_logs(logging.DEBUG if debug else logging.INFO)
         stopping, start_is_over = threading.Event(), threading.Event()
         systemd = Notifier.from_environment()

@@ -175,6 +175,7 @@ class Registrar:
             ... def add(a: int, b: int = 0) -> int:
             ...     return a + b
         """
+        _check_no_function("action", name)
         check_name("action", name)
         if name.startswith(BUILT_IN_PREFIX):
             raise RegistrationError(
@@ -221,6 +222,7 @@ class Registrar:
             ... def on_event(data: dict) -> None:
             ...     logger.info("%s: %s", request.channel, data)
         """
+        _check_no_function("listen", channel)
         check_name("channel", channel)
         _check_choice(f"listener {channel!r}: workers", workers, THREAD, PROCESS)
         _check_timeout(f"listener {channel!r}", timeout)
@@ -307,6 +309,7 @@ class Registrar:
             ...     while goes_on():
             ...         fetch()
         """
+        _check_no_function("thread", name)
         check_name("thread", name)
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
@@ -349,6 +352,13 @@ def where(function: Function) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__qualname__", repr(function))
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _check_no_function(decorator: str, name: Any) -> None:
+    if callable(name):
+        raise RegistrationError(
+            f'@{decorator} needs parentheses and a name, such as @app.{decorator}("my_name")'
+        )
 
 
 def _check_choice(what: str, given: str, *choices: str) -> None:

@@ -34,7 +34,7 @@ def import_events(
             metavar="N",
             min=1,
             max=MOST_EVENTS_PER_FILE,
-            help="A batch is full with so many. Else the environment's, else 5000.",
+            help="A batch is full with so many. Else the environment's, else 10,000.",
             show_default=False,
         ),
     ] = None,
@@ -68,6 +68,7 @@ def import_events(
         max_events_per_file=max_events_per_file,
         fsync=fsync or None,
     )
+    options.refuse_pipeline(queue)
     with (
         sources.opened(file) as source,
         Stop() as stop,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from turbo_queue.discovery import discover
 from turbo_queue.folder import Folder
 from turbo_queue.operate import output
 from turbo_queue.queue import Queue
@@ -78,11 +79,20 @@ def existing(path: Path, codec: CodecName | None = None) -> Queue:
     """The queue in this folder; ends the command if there is none."""
     queue = Queue(path, codec=codec and codec.value)
     if not folder_of(queue).exists():
+        refuse_pipeline(queue)
         why = "a producer or 'turbo-queue import' makes one"
         if not queue.path.exists():
             why = f"there is no such folder; {why}"
         output.stop(f"there is no queue in {str(queue.path)!r}: {why}")
     return queue
+
+
+def refuse_pipeline(queue: Queue) -> None:
+    """End the command if the folder is a pipeline's, which is no queue itself but has some."""
+    for found in discover(queue.path, depth=0):
+        if found.is_pipeline:
+            names = ", ".join(repr(str(path)) for path in found.queues)
+            output.stop(f"{str(queue.path)!r} is the folder of a pipeline; its queues are {names}")
 
 
 def folder_of(queue: Queue) -> Folder:
