@@ -15,6 +15,7 @@ from fixtures.queue_commands import QUEUE_COMMAND, queue_command, queue_command_
 from fixtures.waiting import eventually
 
 WORK = """
+import logging
 import time
 
 
@@ -35,6 +36,10 @@ def picky(event):
 
 def forging(event):
     raise ValueError("\\n2026-01-01 00:00:00,000 ERROR   forged\\x1b[2J")
+
+
+def telling(event):
+    logging.getLogger("work").info("this is\\nevent %d", event["id"])
 
 
 def stuck(event):
@@ -244,13 +249,27 @@ def test_a_package_that_is_missing_is_told_with_how_to_install_it(
     assert process.output.count("\n") == 1
 
 
-def test_no_event_can_forge_a_log_line(job: Job) -> None:
-    done = queue_command("run", job.write("forging", 1))
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_no_event_can_forge_a_log_line(job: Job, start_method: str) -> None:
+    done = queue_command("run", job.write("forging", 1, f'start_method = "{start_method}"'))
 
     assert done.code == 5
     assert "forged" in done.err
     assert "\x1b" not in done.err
     assert not any(line.startswith("2026-01-01") for line in done.err.splitlines())
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_all_processes_log_alike(job: Job, start_method: str) -> None:
+    path = job.write("telling", 2, f'start_method = "{start_method}"')
+
+    done = queue_command("run", path)
+    silent = queue_command("run", path, "--log-level", "error")
+
+    told = [line.partition(" INFO    ")[2] for line in done.err.splitlines()]
+    assert told.count(r"work  this is\nevent 0") == 1
+    assert told.count(r"work  this is\nevent 1") == 1
+    assert (silent.code, silent.err) == (0, "")
 
 
 def test_check_opens_source_and_sink_and_runs_nothing(job: Job) -> None:

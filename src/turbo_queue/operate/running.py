@@ -10,11 +10,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.escapes import printable
 from turbo_queue.operate import options, output
-from turbo_queue.operate.logs import show_logs
 from turbo_queue.operate.output import ExitCode
 from turbo_queue.pipeline.checkup import open_sink, open_source
 from turbo_queue.pipeline.configuration import load
+from turbo_queue.pipeline.logs import show_logs
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.pipeline import Pipeline
 
@@ -174,5 +175,5 @@ def _end_with(code: ExitCode, text: str) -> NoReturn:
     first, *others = text.split("\n")
     output.fail(first)
     for line in others:
-        output.note(output.printable(line), "")
+        output.note(printable(line), "")
     raise typer.Exit(code)

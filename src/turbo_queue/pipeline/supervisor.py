@@ -13,6 +13,7 @@ from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.condition import Condition, Crew, Stage
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.failures import described
+from turbo_queue.pipeline.logs import shown_level
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.tally import Told, read_told
@@ -289,8 +290,8 @@ class Supervisor:
 
     def _group(self, role: Callable[..., None], count: int, name: str) -> WorkerGroup:
         return WorkerGroup(
-            role,
-            (self._plan,),
+            roles.begin,
+            (role, self._plan, shown_level()),
             count=count,
             watcher=self,
             start_method=self._start_method,
