@@ -13,6 +13,7 @@ from fixtures.lines import whole_lines
 from fixtures.processes import Process, Processes
 from fixtures.queue_commands import QUEUE_COMMAND, queue_command, queue_command_on_a_terminal
 from fixtures.waiting import eventually
+from turbo_queue import Queue
 
 WORK = """
 import logging
@@ -225,6 +226,28 @@ def test_stdout_that_is_closed_is_told(job: Job, processes: Processes) -> None:
 
     assert process.wait() == 3, process.output
     assert "stdout is closed; name a file" in process.output
+
+
+def test_a_reader_of_stdout_that_has_seen_enough_ends_it_and_nothing_is_lost(
+    job: Job, processes: Processes
+) -> None:
+    path = job.write("double", 20_000)
+    path.write_text(path.read_text().replace('"out.jsonl"', '"-"'))
+    shell = '{ "$@"; echo "exit code $?" >&2; } | head -n 2'
+
+    first = processes.run(["sh", "-c", shell, "sh", *QUEUE_COMMAND, "run", str(path)])
+    first.wait()
+    confirmed = Queue(job.folder / "job" / "out").stats().traffic.events_out
+    rest = queue_command("run", path)
+
+    assert all(line.startswith('{"id":') for line in first.lines[:2])
+    said, code = first.lines[2:]
+    assert said.startswith("error: whoever read stdout has gone; about ")
+    assert said.endswith(f"events wait in '{job.folder}/job' for the next run\n")
+    assert code == "exit code 1\n"
+    assert rest.code == 0
+    written = {json.loads(line)["id"] for line in rest.out.splitlines()}
+    assert len(written) == 20_000 - confirmed
 
 
 def test_a_package_that_is_missing_is_told_with_how_to_install_it(

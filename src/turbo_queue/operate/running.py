@@ -98,10 +98,11 @@ def run(
     lost. A second one ends it at once, with nothing lost either.
 
     Exit codes: 0 all was written, or is kept for the next run, also after a
-    signal; 2 FILE makes no sense; 3 it cannot start, because the source or the
-    sink cannot be opened, or the folder or the port is in use; 4 processes had to be killed
-    when the grace time was over, so some events may be written twice; 5 the
-    source has ended, and events are among the dead letters.
+    signal; 1 an error, or nobody reads the stdout that it writes to any more;
+    2 FILE makes no sense; 3 it cannot start, because the source or the sink
+    cannot be opened, or the folder or the port is in use; 4 processes had to be
+    killed when the grace time was over, so some events may be written twice; 5
+    the source has ended, and events are among the dead letters.
 
     Examples:
       turbo-queue run pipeline.toml

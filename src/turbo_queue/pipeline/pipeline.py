@@ -169,6 +169,8 @@ class Pipeline:
 
         Raises:
             PipelineFailed: it cannot start; the text says why.
+            SinkGone: nobody reads stdout any more, to which the sink writes; what was not written
+                waits in the folder.
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """
@@ -191,6 +193,8 @@ class Pipeline:
 
         Raises:
             PipelineFailed: it cannot start; the text says why.
+            SinkGone: nobody reads stdout any more, to which the sink writes; what was not written
+                waits in the folder.
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """

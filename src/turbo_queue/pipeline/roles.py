@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
-from turbo_queue.errors import BadEvent, PipelineFailed, TurboQueueError
+from turbo_queue.errors import BadEvent, PipelineFailed, SinkGone, TurboQueueError
 from turbo_queue.pipeline import failures
 from turbo_queue.pipeline.logs import show_logs
 from turbo_queue.pipeline.plan import Plan
@@ -80,8 +80,13 @@ def write(parent: Parent, plan: Plan) -> None:
             on_refused=bury,
             on_written=lambda events: tally.count(written=events),
         )
-        with _in_one_line("sink"):
-            emptying.run(on_open=parent.ready)
+        try:
+            with _in_one_line("sink"):
+                emptying.run(on_open=parent.ready)
+        except SinkGone as error:
+            tally.tell(gone=str(error))
+            parent.stopping.wait()
+            return
     tally.tell()
 
 
