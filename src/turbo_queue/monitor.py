@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from turbo_queue.errors import FolderFailed
+from turbo_queue.errors import FolderFailed, reporting
 from turbo_queue.folder import Folder
 from turbo_queue.fork_gate import in_sqlite
 from turbo_queue.locks import is_owned
@@ -48,7 +48,7 @@ class QueueStats:
         ready: Batches that wait for a consumer.
         chosen: Batches that consumers work on.
         dead: Batches that failed too often.
-        bad_files: Files that are no batches, in `bad/`.
+        bad_files: Files that are no batches, or damaged ones, in `bad/`.
         producers: The process ids of the producers that live.
         consumers: The process ids of the consumers that live.
         traffic: What went in and out since the queue was made.
@@ -102,7 +102,7 @@ class Monitor:
         alive = living(folder) if folder.exists() else []
         return QueueStats(
             **{state.value: self._state(state, names[state]) for state in State},
-            bad_files=_files_in_bad(folder),
+            bad_files=bad_files(folder),
             producers=tuple(owner.pid for owner in alive if owner.kind == PRODUCER),
             consumers=tuple(owner.pid for owner in alive if owner.kind == CONSUMER),
             traffic=traffic(folder) if folder.exists() else Traffic(),
@@ -155,8 +155,14 @@ def _events_in(path: Path) -> int:
     return events[0] if events and isinstance(events[0], int) else 0
 
 
-def _files_in_bad(folder: Folder) -> int:
-    try:
-        return sum(not name.endswith(".reason.txt") for name in os.listdir(folder.bad))  # noqa: PTH208
-    except FileNotFoundError:
-        return 0
+def bad_files(folder: Folder) -> int:
+    """How many files were set aside in `bad/`: damaged batches, and files that are none.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
+    with reporting("listing the folder", folder.bad):
+        try:
+            return sum(not name.endswith(".reason.txt") for name in os.listdir(folder.bad))  # noqa: PTH208
+        except FileNotFoundError:
+            return 0

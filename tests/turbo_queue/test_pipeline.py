@@ -331,6 +331,25 @@ def test_a_sink_that_fails_is_written_again_until_it_works(make: Make, tmp_path:
     assert outcome.exit_code is ExitCode.OK
 
 
+def test_a_damaged_batch_is_counted_and_the_others_are_written(
+    make: Make, results: Queue, tmp_path: Path
+) -> None:
+    for name in ("in", "retry"):
+        waiting = Queue(tmp_path / "folder" / name, codec="record")
+        with waiting.producer() as producer:
+            producer.put(Record(f"in a damaged file of {name}"))
+        [file] = waiting.path.glob("ready_*")
+        file.write_bytes(file.read_bytes()[:-100])
+    pipeline = make([1, 2])
+
+    outcome, again = pipeline.run(), make([3]).run()
+
+    assert (outcome.counts.damaged, outcome.counts.dead) == (2, 0)
+    assert outcome.exit_code == ExitCode.DEAD_LETTERS
+    assert (again.counts.damaged, again.exit_code) == (0, ExitCode.OK), "those of an earlier run"
+    assert values(results) == [1, 2, 3]
+
+
 def test_dead_letters_can_be_tried_again(make: Make, results: Queue) -> None:
     make([13, 14], pipelines.fails_at_13).run()
     mended = make([13, 14])

@@ -102,7 +102,8 @@ def run(
     2 FILE makes no sense; 3 it cannot start, because the source or the sink
     cannot be opened, or the folder or the port is in use; 4 processes had to be
     killed when the grace time was over, so some events may be written twice; 5
-    the source has ended, and events are among the dead letters.
+    the source has ended, and events are among the dead letters, or in damaged
+    files.
 
     Examples:
       turbo-queue run pipeline.toml
@@ -149,6 +150,12 @@ def _tell(pipeline: Pipeline, outcome: Outcome) -> None:
     if waiting := outcome.counts.waiting:
         output.note(
             f"about {output.count(waiting, 'event')} kept in {pipeline.folder} for the next run", ""
+        )
+    if damaged := outcome.counts.damaged:
+        output.note(
+            f"{output.count(damaged, 'file')} set aside as damaged, with the reason: see "
+            f"{pipeline.folder}/*/bad",
+            "",
         )
     if dead := outcome.counts.dead:
         output.note(

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from time import monotonic
 
 from turbo_queue.errors import PipelineFailed, SinkGone, TurboQueueError, WorkerFailed
+from turbo_queue.folder import Folder
+from turbo_queue.monitor import bad_files
 from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.condition import Condition, Crew, Stage
 from turbo_queue.pipeline.counts import Counts
@@ -71,6 +73,8 @@ class Supervisor:
         self._restarts = 0
         self._is_started = False
         self._waiting = 0
+        self._bad_before: int | None = None
+        self._damaged = 0
         self._has_source_ended = threading.Event()
         #: Why nothing can be written any more; empty while it can.
         self._gone = ""
@@ -93,6 +97,7 @@ class Supervisor:
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
+        self._count_damaged()
         with ExitStack() as undo:
             try:
                 for group in self._groups().values():
@@ -164,6 +169,7 @@ class Supervisor:
                 dead=told.dead,
                 waiting=self._waiting,
                 restarts=self._restarts,
+                damaged=self._damaged,
             )
 
     def condition(self) -> Condition:
@@ -293,15 +299,24 @@ class Supervisor:
         self._look_at = self._looked_at + COUNT_S
         try:
             self._plan.retries.recover()
-            queues = {queue.path: queue for queue in self._queues()}.values()
-            self._waiting = sum(map(_events_waiting, queues))
+            self._waiting = sum(map(_events_waiting, self._queues()))
+            self._count_damaged()
         except TurboQueueError as error:
             logger.warning("what waits cannot be counted: %s", error)
         self._on_look(self.counts())
 
+    def _count_damaged(self) -> None:
+        """Count what was set aside since the start: processes do that deep below their work."""
+        found = sum(bad_files(Folder(queue.path)) for queue in self._queues())
+        if self._bad_before is None:
+            self._bad_before = found
+        self._damaged = max(self._damaged, found - self._bad_before)
+
     def _queues(self) -> list[Queue]:
         queues = [self._plan.incoming, self._plan.retries]
-        return queues if self._writer is None else [*queues, self._plan.outgoing]
+        if self._writer is not None:
+            queues.append(self._plan.outgoing)
+        return list({queue.path: queue for queue in queues}.values())
 
     def _groups(self) -> dict[str, WorkerGroup]:
         """Those that there are, by what they do, in the order of the flow."""
