@@ -560,6 +560,13 @@ def test_a_source_that_cannot_be_opened_is_told_at_the_start(make: Make) -> None
         make(pipelines.ClosedSource()).run()
 
 
+def test_a_queue_that_is_a_file_is_told_at_the_start(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(PipelineFailed, match="it is a link or a file"):
+        make(QueueSource(tmp_path / "file")).run()
+
+
 def test_work_that_cannot_be_sent_is_told_at_the_start(make: Make) -> None:
     with pytest.raises(PipelineFailed, match="top level of a module, or start_method='fork'"):
         make([1], lambda event: event, start_method="spawn").run()
@@ -593,6 +600,7 @@ def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None
     ("settings", "text"),
     [
         ({"processes": 0}, "processes is 0"),
+        ({"processes": 400_000}, "from 1 to 1,000"),
         ({"attempts": "3"}, "attempts is '3'"),
         ({"retry_pause": -1}, "retry_pause is -1"),
         ({"grace": float("inf")}, "grace is inf"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic
 
 from turbo_queue.errors import PipelineFailed, SinkGone, TurboQueueError, WorkerFailed
@@ -97,7 +97,8 @@ class Supervisor:
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
-        self._count_damaged()
+        with suppress(TurboQueueError):  # The processes say what is wrong with the folders.
+            self._count_damaged()
         with ExitStack() as undo:
             try:
                 for group in self._groups().values():
