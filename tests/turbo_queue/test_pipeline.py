@@ -614,6 +614,10 @@ def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None
         ({"work": "json"}, "write 'module:name'"),
         ({"work": "os:sep"}, "must be a function"),
         ({"work": 3}, "must be a function"),
+        ({"work": pipelines.is_async}, "is async"),
+        ({"work": pipelines.IsAsync}, "is async"),
+        ({"work": pipelines.IsAsync()}, "is async"),
+        ({"work": "fixtures.pipelines:is_async"}, "is async"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
