@@ -103,6 +103,7 @@ EXAMPLES = [
     queue_errors.PipelineFailed("no source"),
     queue_errors.SourceFailed("no broker"),
     queue_errors.SinkFailed("no broker"),
+    queue_errors.SinkGone("whoever read stdout has gone"),
     queue_errors.SinkRefused(3, "too large"),
     queue_errors.FolderFailed("writing", "/q", OSError(28, "No space left on device"), "Kept."),
     queue_errors.FolderRefused("/q", "it is a link"),

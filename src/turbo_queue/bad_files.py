@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from turbo_queue.errors import reporting
+
 #: How the name of the text ends that says why a file is there.
 _REASON = ".reason.txt"
 
@@ -32,8 +34,13 @@ def note_reason(place: Path, reason: str) -> None:
 
 
 def number_in(bad: Path) -> int:
-    """How many files there are, those that say why not counted."""
-    try:
-        return sum(not name.endswith(_REASON) for name in os.listdir(bad))  # noqa: PTH208
-    except FileNotFoundError:
-        return 0
+    """How many files there are, those that say why not counted.
+
+    Raises:
+        FolderFailed: the folder cannot be read.
+    """
+    with reporting("listing the folder", bad):
+        try:
+            return sum(not name.endswith(_REASON) for name in os.listdir(bad))  # noqa: PTH208
+        except FileNotFoundError:
+            return 0

@@ -14,6 +14,7 @@ TurboQueueError
 ├── PipelineFailed (RuntimeError)    a pipeline cannot start
 ├── SourceFailed (ConnectionError)   a pipeline's source cannot be read
 ├── SinkFailed (ConnectionError)     a pipeline's sink cannot be written
+│   └── SinkGone                     … and never will be by this process
 ├── SinkRefused (ValueError)         a sink will never take some of the events
 └── FolderFailed (OSError)           the system refused something in the queue's folder
     └── FolderRefused                … or the folder is not safe to use as one
@@ -133,6 +134,10 @@ class SourceFailed(TurboQueueError, ConnectionError):
 
 class SinkFailed(TurboQueueError, ConnectionError):
     """A sink cannot be written now; what it has not confirmed is written again."""
+
+
+class SinkGone(SinkFailed):
+    """Whoever read the sink has gone for good, as `head` does; what it did not take is kept."""
 
 
 class SinkRefused(TurboQueueError, ValueError):

@@ -148,7 +148,9 @@ def _add_queue(families: Families, queue: str, stats: QueueStats) -> None:
         stats.loading.abandoned + stats.chosen.abandoned,
         queue=queue,
     )
-    families.gauge("bad_files", "Files that are no batches.", stats.bad_files, queue=queue)
+    families.gauge(
+        "bad_files", "Files that are no batches, or damaged ones.", stats.bad_files, queue=queue
+    )
     families.gauge("producers", "Producers that live.", len(stats.producers), queue=queue)
     families.gauge("consumers", "Consumers that live.", len(stats.consumers), queue=queue)
     families.gauge("closed", "Whether the queue was closed.", stats.is_closed, queue=queue)

@@ -50,7 +50,7 @@ class QueueStats:
         ready: Batches that wait for a consumer.
         chosen: Batches that consumers work on.
         dead: Batches that failed too often.
-        bad_files: Files that are no batches, in `bad/`.
+        bad_files: Files that are no batches, or damaged ones, in `bad/`.
         producers: The process ids of the producers that live.
         consumers: The process ids of the consumers that live.
         traffic: What went in and out since the queue was made.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 import selectors
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from turbo_queue.alarm import Alarm
 from turbo_queue.errors import SettingsError
+from turbo_queue.escapes import printable
 from turbo_queue.forks import watch
 from turbo_queue.settings import LOOPBACK
 
@@ -44,8 +44,6 @@ MOST_ANSWERS = 64
 _REST_S = 0.1
 
 PLAIN = "text/plain; charset=utf-8"
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Answer(NamedTuple):
@@ -80,7 +78,7 @@ def probe(troubles: Callable[[], Sequence[str]]) -> Page:
     def page() -> Answer:
         if not (found := troubles()):
             return plain(HTTPStatus.OK, "ok")
-        lines = [_CONTROL.sub(_escaped, trouble) for trouble in found]
+        lines = [printable(trouble) for trouble in found]
         return plain(HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
 
     return page
@@ -94,10 +92,6 @@ def page_or_why_not(make: Callable[[], Page]) -> Page:
         logger.warning("%s", error, extra={"event": "metrics.missing"})
         answer = plain(HTTPStatus.NOT_IMPLEMENTED, str(error))
         return lambda: answer
-
-
-def _escaped(control: re.Match[str]) -> str:
-    return control[0].encode("unicode_escape").decode()
 
 
 class StatusPort:

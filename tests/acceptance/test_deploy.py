@@ -21,6 +21,7 @@ from fixtures.queues import fill
 from fixtures.systemd import Systemd
 from fixtures.waiting import eventually
 from turbo_queue import Queue
+from turbo_queue.pipeline.condition import STUCK_S
 
 DEPLOY = Path(__file__).parents[2] / "examples" / "deploy"
 
@@ -184,6 +185,12 @@ def test_systemd_waits_longer_than_the_grace_time(name: str, srv: Path) -> None:
     [timeout_s] = unit_of(name, "any", srv)["TimeoutStopSec"]
 
     assert float(timeout_s) > 10.0 + 1.0
+
+
+def test_the_watchdog_of_a_pipeline_gives_it_up_when_its_probe_does(srv: Path) -> None:
+    [watchdog_s] = unit_of("turbo-queue@.service", "any", srv)["WatchdogSec"]
+
+    assert float(watchdog_s) == STUCK_S
 
 
 def test_the_settings_of_the_example_are_known() -> None:

@@ -13,8 +13,10 @@ from fixtures.lines import whole_lines
 from fixtures.processes import Process, Processes
 from fixtures.queue_commands import QUEUE_COMMAND, queue_command, queue_command_on_a_terminal
 from fixtures.waiting import eventually
+from turbo_queue import Queue
 
 WORK = """
+import logging
 import time
 
 
@@ -35,6 +37,10 @@ def picky(event):
 
 def forging(event):
     raise ValueError("\\n2026-01-01 00:00:00,000 ERROR   forged\\x1b[2J")
+
+
+def telling(event):
+    logging.getLogger("work").info("this is\\nevent %d", event["id"])
 
 
 def stuck(event):
@@ -222,6 +228,28 @@ def test_stdout_that_is_closed_is_told(job: Job, processes: Processes) -> None:
     assert "stdout is closed; name a file" in process.output
 
 
+def test_a_reader_of_stdout_that_has_seen_enough_ends_it_and_nothing_is_lost(
+    job: Job, processes: Processes
+) -> None:
+    path = job.write("double", 20_000)
+    path.write_text(path.read_text().replace('"out.jsonl"', '"-"'))
+    shell = '{ "$@"; echo "exit code $?" >&2; } | head -n 2'
+
+    first = processes.run(["sh", "-c", shell, "sh", *QUEUE_COMMAND, "run", str(path)])
+    first.wait()
+    confirmed = Queue(job.folder / "job" / "out").stats().traffic.events_out
+    rest = queue_command("run", path)
+
+    assert all(line.startswith('{"id":') for line in first.lines[:2])
+    said, code = first.lines[2:]
+    assert said.startswith("error: whoever read stdout has gone; about ")
+    assert said.endswith(f"events wait in '{job.folder}/job' for the next run\n")
+    assert code == "exit code 1\n"
+    assert rest.code == 0
+    written = {json.loads(line)["id"] for line in rest.out.splitlines()}
+    assert len(written) == 20_000 - confirmed
+
+
 def test_a_package_that_is_missing_is_told_with_how_to_install_it(
     job: Job, processes: Processes
 ) -> None:
@@ -244,13 +272,27 @@ def test_a_package_that_is_missing_is_told_with_how_to_install_it(
     assert process.output.count("\n") == 1
 
 
-def test_no_event_can_forge_a_log_line(job: Job) -> None:
-    done = queue_command("run", job.write("forging", 1))
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_no_event_can_forge_a_log_line(job: Job, start_method: str) -> None:
+    done = queue_command("run", job.write("forging", 1, f'start_method = "{start_method}"'))
 
     assert done.code == 5
     assert "forged" in done.err
     assert "\x1b" not in done.err
     assert not any(line.startswith("2026-01-01") for line in done.err.splitlines())
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_all_processes_log_alike(job: Job, start_method: str) -> None:
+    path = job.write("telling", 2, f'start_method = "{start_method}"')
+
+    done = queue_command("run", path)
+    silent = queue_command("run", path, "--log-level", "error")
+
+    told = [line.partition(" INFO    ")[2] for line in done.err.splitlines()]
+    assert told.count(r"work  this is\nevent 0") == 1
+    assert told.count(r"work  this is\nevent 1") == 1
+    assert (silent.code, silent.err) == (0, "")
 
 
 def test_check_opens_source_and_sink_and_runs_nothing(job: Job) -> None:

@@ -376,6 +376,48 @@ def test_a_reader_of_stdout_that_does_not_read_does_not_hold_up_the_end(
     assert queue.stats().ready.events == 1_000
 
 
+def test_whoever_reads_stdout_may_go_and_nothing_is_lost(
+    queue: Queue, processes: Processes
+) -> None:
+    with queue.producer() as producer:
+        producer.put_many([1, 2, 3])
+    program = """if True:
+        import os, sys
+        from turbo_queue import Queue
+        from turbo_queue.connectors import JsonLinesSink, empty
+        reading, writing = os.pipe()
+        os.dup2(writing, 1)
+        os.close(reading)
+        empty(Queue(sys.argv[1]), JsonLinesSink("-"))
+        """
+
+    process = processes.python(program, str(queue.path))
+
+    assert process.wait() == 1
+    assert "SinkGone: whoever read stdout has gone" in process.output
+    assert queue.stats().ready.events == 3
+
+
+def test_a_named_pipe_takes_nothing_while_nobody_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    sink = JsonLinesSink(path)
+    with pytest.raises(SinkFailed, match="nobody reads the pipe"):
+        sink.open(threading.Event())
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = sink.open(threading.Event())
+    writer.write([Record(1)])
+    writer.flush()
+    assert os.read(reading, 10) == b"1\n"
+    os.close(reading)
+
+    writer.write([Record(2)])
+    with pytest.raises(BrokenPipeError):
+        writer.flush()
+
+    writer.close()
+
+
 def _lines_read(path: Path, intake: Notebook) -> list[object]:
     return [record.value for record in read(JsonLinesSource(path), intake)]
 

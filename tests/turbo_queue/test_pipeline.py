@@ -331,6 +331,25 @@ def test_a_sink_that_fails_is_written_again_until_it_works(make: Make, tmp_path:
     assert outcome.exit_code is ExitCode.OK
 
 
+def test_a_damaged_batch_is_counted_and_the_others_are_written(
+    make: Make, results: Queue, tmp_path: Path
+) -> None:
+    for name in ("in", "retry"):
+        waiting = Queue(tmp_path / "folder" / name, codec="record")
+        with waiting.producer() as producer:
+            producer.put(Record(f"in a damaged file of {name}"))
+        [file] = waiting.path.glob("ready_*")
+        file.write_bytes(file.read_bytes()[:-100])
+    pipeline = make([1, 2])
+
+    outcome, again = pipeline.run(), make([3]).run()
+
+    assert (outcome.counts.damaged, outcome.counts.dead) == (2, 0)
+    assert outcome.exit_code == ExitCode.DEAD_LETTERS
+    assert (again.counts.damaged, again.exit_code) == (0, ExitCode.OK), "those of an earlier run"
+    assert values(results) == [1, 2, 3]
+
+
 def test_dead_letters_can_be_tried_again(make: Make, results: Queue) -> None:
     make([13, 14], pipelines.fails_at_13).run()
     mended = make([13, 14])
@@ -541,6 +560,13 @@ def test_a_source_that_cannot_be_opened_is_told_at_the_start(make: Make) -> None
         make(pipelines.ClosedSource()).run()
 
 
+def test_a_queue_that_is_a_file_is_told_at_the_start(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(PipelineFailed, match="it is a link or a file"):
+        make(QueueSource(tmp_path / "file")).run()
+
+
 def test_work_that_cannot_be_sent_is_told_at_the_start(make: Make) -> None:
     with pytest.raises(PipelineFailed, match="top level of a module, or start_method='fork'"):
         make([1], lambda event: event, start_method="spawn").run()
@@ -574,6 +600,7 @@ def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None
     ("settings", "text"),
     [
         ({"processes": 0}, "processes is 0"),
+        ({"processes": 400_000}, "from 1 to 1,000"),
         ({"attempts": "3"}, "attempts is '3'"),
         ({"retry_pause": -1}, "retry_pause is -1"),
         ({"grace": float("inf")}, "grace is inf"),
@@ -587,6 +614,10 @@ def test_a_folder_that_cannot_be_locked_is_told_at_the_start(make: Make) -> None
         ({"work": "json"}, "write 'module:name'"),
         ({"work": "os:sep"}, "must be a function"),
         ({"work": 3}, "must be a function"),
+        ({"work": pipelines.is_async}, "is async"),
+        ({"work": pipelines.IsAsync}, "is async"),
+        ({"work": pipelines.IsAsync()}, "is async"),
+        ({"work": "fixtures.pipelines:is_async"}, "is async"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(

@@ -68,12 +68,14 @@ def test_a_line_is_cut_to_the_width_of_the_terminal() -> None:
 
 
 def test_what_went_wrong_is_shown_once_there_is_something() -> None:
-    terminal = shown_on_a_terminal([Counts(), Counts(dead=2, retried=3, restarts=1, waiting=4)])
+    terminal = shown_on_a_terminal(
+        [Counts(), Counts(dead=2, retried=3, restarts=1, waiting=4, damaged=5)]
+    )
 
     first, second, last = terminal.lines()
     assert first.endswith("waiting 0, failed 0")
-    assert second.endswith("waiting 4, failed 2, retried 3, restarts 1")
-    assert last.endswith("waiting 4, failed 2, retried 3, restarts 1\n")
+    assert second.endswith("waiting 4, failed 2, retried 3, restarts 1, damaged files 5")
+    assert last.endswith("waiting 4, failed 2, retried 3, restarts 1, damaged files 5\n")
 
 
 def test_elsewhere_a_line_is_logged_every_ten_seconds_and_at_the_end(

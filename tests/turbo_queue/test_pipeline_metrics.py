@@ -134,6 +134,24 @@ def test_a_sink_that_takes_nothing_makes_it_unready_and_not_dead(
     eventually(lambda: pipeline.get("ready")[0] == 200, 20)
 
 
+def test_a_source_that_cannot_be_committed_makes_it_unready(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turbo_queue.pipeline.condition.SILENT_S", 2.0)
+    broken = tmp_path / "broken"
+    pipeline = run(pipelines.UncommittedSource(broken), batch_events=10)
+    eventually(lambda: pipeline.get("ready")[0] == 200)
+
+    broken.touch()
+    eventually(lambda: "the reader has been silent for" in pipeline.get("ready")[1])
+    end = monotonic() + 2.0
+    seen = set()
+    eventually(lambda: seen.add(pipeline.get("ready")[0]) or monotonic() > end)
+    assert seen == {503}, "it reads on and on, and that is not enough"
+    broken.unlink()
+    eventually(lambda: pipeline.get("ready")[0] == 200, 20)
+
+
 def test_a_worker_that_is_gone_makes_it_unready_until_another_can_work(
     run, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from turbo_queue.batch import Batch
 from turbo_queue.connectors.interface import Refused, Sink, Writer
 from turbo_queue.connectors.pauses import Pauses
 from turbo_queue.consumer import Consumer
-from turbo_queue.errors import BatchDamaged, SinkRefused
+from turbo_queue.errors import BatchDamaged, SinkGone, SinkRefused
 from turbo_queue.queue import Queue
 from turbo_queue.records import Record
 
@@ -67,6 +67,8 @@ class Emptying:
             How many events were written.
 
         Raises:
+            SinkGone: the sink says that it can never be written again; batches that are not
+                written have gone back.
             SinkRefused: `on_refused` does not take what the sink refuses.
             Exception: what the sink says if it cannot be opened at first. Later errors are logged,
                 and it is opened again after a pause.
@@ -96,7 +98,7 @@ class Emptying:
                     pauses.forget()
             finally:
                 writer.close()
-        except SinkRefused:
+        except (SinkGone, SinkRefused):
             raise
         except Exception as error:  # noqa: BLE001 - it may be anybody's connector
             pauses.note(error, "writing failed", logger)
@@ -173,6 +175,7 @@ def empty(
         How many events were written.
 
     Raises:
+        SinkGone: nobody reads what is written to stdout; batches that are not written go back.
         SinkRefused: the sink will never take some events; their batches have gone back.
         Exception: what the sink says if it cannot be opened. Later errors are logged, and it is
             opened again after a pause.

@@ -65,7 +65,8 @@ class Filling:
         on_refused: Takes an event that the queue cannot carry, and why, and returns once that is
             safe elsewhere; raises the reason unless given.
         on_read: Called with the number of events that have been put; also with 0, while there are
-            none, or no room for any.
+            none, or no room for any. Not called while committing fails, however often what was not
+            committed is read again.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Filling:
         self._batch_events = queue.settings.max_events_per_file
         self._batch_age_s = queue.settings.max_batch_age
         self._unflushed = 0
+        self._untold = 0
+        self._is_committing = True
         self._due_at = 0.0
         self._total = 0
 
@@ -134,7 +137,10 @@ class Filling:
                 while not self.stopping.is_set() and self._read_some(reader):
                     if not self._unflushed:  # Reading alone does not say that committing works.
                         pauses.forget()
+                        self._is_committing = True
+                    self._tell()
                 self._commit(reader)
+                self._tell()
             finally:
                 reader.close()
         except BadEvent:
@@ -148,7 +154,6 @@ class Filling:
         """Read once; False at the end of the source."""
         if self._unflushed == 0 and self._queue.is_full:
             reader.rest(REST_S)
-            self._on_read(0)
             return True
         now = monotonic()
         rest_s = self._due_at - now if self._unflushed else READ_S
@@ -176,12 +181,19 @@ class Filling:
                 rest = rest[error.events_put + 1 :]
         self._unflushed += len(records)
         self._total += len(records)
-        self._on_read(len(records))
+        self._untold += len(records)
+
+    def _tell(self) -> None:
+        if self._is_committing:
+            events, self._untold = self._untold, 0
+            self._on_read(events)
 
     def _commit(self, reader: Reader) -> None:
+        self._is_committing = False
         self.flush()
         reader.commit()
         self._unflushed = 0
+        self._is_committing = True
 
 
 def fill(queue: Queue, source: Source, *, stopping: threading.Event | None = None) -> int:

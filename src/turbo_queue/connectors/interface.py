@@ -109,7 +109,8 @@ class Writer(ABC):
         """Write these, in order. They need not be safe before `flush` has returned.
 
         What `write` and `flush` raise is logged; the writer is closed, the sink opened again after
-        a pause, and all that was written since the last `flush` is written once more.
+        a pause, and all that was written since the last `flush` is written once more. A `SinkGone`
+        says that this would never work: it ends whoever writes.
         """
 
     def flush(self) -> list[Refused]:

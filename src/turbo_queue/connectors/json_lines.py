@@ -75,7 +75,8 @@ class JsonLinesSink(Sink):
     it may leave half a line, which then stands on a line of its own.
 
     Args:
-        path: The file, for this sink alone; made if it is not there. `-` is stdout.
+        path: The file, for this sink alone; made if it is not there. `-` is stdout. A named pipe
+            needs somebody who reads it.
         format: `json`, `text` or `bytes`.
 
     Raises:
@@ -104,7 +105,8 @@ class JsonLinesSink(Sink):
         """See `Sink`.
 
         Raises:
-            SinkFailed: another sink writes to the file, or it is not what its name says.
+            SinkFailed: another sink writes to the file, it is not what its name says, or it is a
+                pipe that nobody reads.
             OSError: it cannot be opened.
         """
         if self._path == STDOUT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Protocol
 from turbo_queue.connectors.appended_file import AppendedFile
 from turbo_queue.connectors.gzip_members import member, whole_bytes
 from turbo_queue.connectors.interface import Refused, Writer
-from turbo_queue.errors import SinkFailed
+from turbo_queue.errors import SinkFailed, SinkGone
 from turbo_queue.records import Record
 
 logger = logging.getLogger(__name__)
@@ -89,10 +90,11 @@ def opened(path: str, encode: Callable[[object], bytes], stopping: threading.Eve
     """A writer to the end of this file; it is made if it is not there, for its owner to read.
 
     Raises:
-        SinkFailed: another sink writes to it, or it is not what its name says.
+        SinkFailed: another sink writes to it, it is not what its name says, or it is a pipe that
+            nobody reads.
         OSError: it cannot be opened.
     """
-    descriptor = os.open(path, _FLAGS, 0o600)
+    descriptor = _opened_pipe(path) if _is_pipe(path) else os.open(path, _FLAGS, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return LineWriter(descriptor, _Pipe(descriptor, stopping), encode, _as_they_are)
@@ -113,7 +115,26 @@ def opened_stdout(encode: Callable[[object], bytes], stopping: threading.Event) 
     if sys.__stdout__ is None:  # The descriptor is another file's by now.
         raise SinkFailed("stdout is closed; name a file")
     descriptor = os.dup(1)
-    return LineWriter(descriptor, _Pipe(descriptor, stopping), encode, _as_they_are)
+    return LineWriter(descriptor, _Stdout(descriptor, stopping), encode, _as_they_are)
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - as all calls here
+    except OSError:
+        return False  # Opening it says why.
+
+
+def _opened_pipe(path: str) -> int:
+    """A named pipe, not open for reading: what it takes while nobody else reads would be lost."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise SinkFailed(f"nobody reads the pipe {path!r}; start its reader first") from None
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _mended(path: str, descriptor: int, *, is_gzip: bool) -> AppendedFile:
@@ -170,3 +191,13 @@ class _Pipe:
 
     def sync(self) -> None:
         """Nobody can make a reader keep what it reads."""
+
+
+class _Stdout(_Pipe):
+    """A pipe that nobody can open again."""
+
+    def append(self, data: bytes) -> None:
+        try:
+            super().append(data)
+        except BrokenPipeError:
+            raise SinkGone("whoever read stdout has gone") from None

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from turbo_queue.dead_batches import DeadBatch
 from turbo_queue.errors import BatchNotFound
+from turbo_queue.escapes import printable
 from turbo_queue.operate import json_lines, options, output
 from turbo_queue.queue import Queue
 
@@ -68,7 +69,7 @@ def show_dead(
         ("failed at", f"event {batch.failed_at:,}, counted from 0"),
         ("events", f"{batch.events:,} not finished, {batch.codec}"),
     ):
-        output.note(f"{title}: {output.printable(value)}", "")
+        output.note(f"{title}: {printable(value)}", "")
     try:
         for event in queue.dead.events(batch.name):
             print(json_lines.to_line(event))
@@ -123,6 +124,6 @@ def _line(batch: DeadBatch) -> Text:
     events = output.count(batch.events, "event")
     return Text.assemble(
         (batch.name, "bold"),
-        output.printable(f"  {failures} at {batch.failed_at:,}  {events}  {batch.codec}  "),
-        (output.printable(batch.reason), "red"),
+        printable(f"  {failures} at {batch.failed_at:,}  {events}  {batch.codec}  "),
+        (printable(batch.reason), "red"),
     )

@@ -9,6 +9,7 @@ import typer
 
 from turbo_queue.batch import Batch
 from turbo_queue.errors import BatchDamaged, TurboQueueError
+from turbo_queue.escapes import printable
 from turbo_queue.operate import json_lines, options, output, progress, reading, sinks
 from turbo_queue.operate.sinks import Sink
 from turbo_queue.operate.stopping import Stop, Stopped
@@ -90,7 +91,7 @@ class _Export:
                 break
             if batch.damage is not None:
                 damaged += 1
-                output.note(f"{batch.name} is damaged: {output.printable(batch.damage)}", "")
+                output.note(f"{batch.name} is damaged: {printable(batch.damage)}", "")
             self._write(batch.events)
             self._count(len(batch.events))
         left_out = f"{output.count(damaged, 'batch')} could not be read and so not be copied"

@@ -8,7 +8,6 @@ can drive the terminal.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from enum import IntEnum
 from io import TextIOWrapper
@@ -19,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from turbo_queue.errors import BatchDamaged
+from turbo_queue.escapes import printable
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -49,8 +49,6 @@ EXIT_CODES = """Exit codes:
 
 130  ended by Ctrl-C; 143: by SIGTERM
 """
-
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def prepare() -> None:
@@ -118,16 +116,6 @@ def described(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
     return str(error) or type(error).__name__
-
-
-def printable(text: str) -> str:
-    r"""Escape control characters, line breaks among them.
-
-    Example:
-        >>> printable("one" + chr(10) + "two")
-        'one\\ntwo'
-    """
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int, noun: str) -> str:

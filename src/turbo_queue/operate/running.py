@@ -10,11 +10,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from turbo_queue.errors import PipelineFailed, SettingsError
+from turbo_queue.escapes import printable
 from turbo_queue.operate import options, output
-from turbo_queue.operate.logs import show_logs
 from turbo_queue.operate.output import ExitCode
 from turbo_queue.pipeline.checkup import open_sink, open_source
 from turbo_queue.pipeline.configuration import load
+from turbo_queue.pipeline.logs import show_logs
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.pipeline import Pipeline
 
@@ -97,10 +98,12 @@ def run(
     lost. A second one ends it at once, with nothing lost either.
 
     Exit codes: 0 all was written, or is kept for the next run, also after a
-    signal; 2 FILE makes no sense; 3 it cannot start, because the source or the
-    sink cannot be opened, or the folder or the port is in use; 4 processes had to be killed
-    when the grace time was over, so some events may be written twice; 5 the
-    source has ended, and events are among the dead letters.
+    signal; 1 an error, or nobody reads the stdout that it writes to any more;
+    2 FILE makes no sense; 3 it cannot start, because the source or the sink
+    cannot be opened, or the folder or the port is in use; 4 processes had to be
+    killed when the grace time was over, so some events may be written twice; 5
+    the source has ended, and events are among the dead letters, or in damaged
+    files.
 
     Examples:
       turbo-queue run pipeline.toml
@@ -148,6 +151,12 @@ def _tell(pipeline: Pipeline, outcome: Outcome) -> None:
         output.note(
             f"about {output.count(waiting, 'event')} kept in {pipeline.folder} for the next run", ""
         )
+    if damaged := outcome.counts.damaged:
+        output.note(
+            f"{output.count(damaged, 'file')} set aside as damaged, with the reason: see "
+            f"{pipeline.folder}/*/bad",
+            "",
+        )
     if dead := outcome.counts.dead:
         output.note(
             f"{output.count(dead, 'event')} failed for good; see them with 'turbo-queue peek "
@@ -174,5 +183,5 @@ def _end_with(code: ExitCode, text: str) -> NoReturn:
     first, *others = text.split("\n")
     output.fail(first)
     for line in others:
-        output.note(output.printable(line), "")
+        output.note(printable(line), "")
     raise typer.Exit(code)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from turbo_queue.escapes import printable
 from turbo_queue.monitor import QueueStats, StateStats
 from turbo_queue.operate import output
 from turbo_queue.states import State
@@ -61,7 +62,7 @@ def as_line(look: Look) -> str:
 
 def as_table(look: Look, title: str) -> RenderableType:
     """A look as a table of the states, and what else there is to say."""
-    return Group(Text(output.printable(title), "bold"), _states(look.stats), _facts(look))
+    return Group(Text(printable(title), "bold"), _states(look.stats), _facts(look))
 
 
 def age(seconds: float) -> str:

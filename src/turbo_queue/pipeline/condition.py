@@ -16,7 +16,7 @@ from turbo_queue.pipeline.counts import Counts
 SILENT_S = 10.0
 
 #: A supervisor that has not looked after its processes for so long is stuck, in seconds; it does
-#: twice a second, and a folder on a slow disk may hold it up.
+#: twice a second, and a folder on a slow disk may hold it up. The unit for systemd has it, too.
 STUCK_S = 60.0
 
 

@@ -17,6 +17,7 @@ class Counts:
         dead: Events that were put among the dead letters.
         waiting: Events that are in the pipeline's folder, and not among the dead letters.
         restarts: Processes that ended unasked and were started again.
+        damaged: Files that were set aside because they are damaged batches, or none.
     """
 
     read: int = 0
@@ -26,3 +27,4 @@ class Counts:
     dead: int = 0
     waiting: int = 0
     restarts: int = 0
+    damaged: int = 0

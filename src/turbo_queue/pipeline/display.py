@@ -161,7 +161,11 @@ def _totals(counts: Counts, out: str) -> str:
 
 def _troubles(counts: Counts) -> list[str]:
     """What there is to say only if it is not as it should be."""
-    named = (("retried", counts.retried), ("restarts", counts.restarts))
+    named = (
+        ("retried", counts.retried),
+        ("restarts", counts.restarts),
+        ("damaged files", counts.damaged),
+    )
     return [f"{what} {number:,}" for what, number in named if number]
 
 

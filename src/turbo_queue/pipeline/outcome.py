@@ -19,7 +19,8 @@ class ExitCode(IntEnum):
     OK = 0
     #: Processes had to be killed at the end of the grace time: some events may be written twice.
     FORCED = 4
-    #: The source has come to its end, and events of this run are among the dead letters.
+    #: The source has come to its end, and events of this run are among the dead letters, or in
+    #: batches that are damaged.
     DEAD_LETTERS = 5
 
 
@@ -42,6 +43,6 @@ class Outcome:
         """How the program should end."""
         if self.was_forced:
             return ExitCode.FORCED
-        if self.has_ended and self.counts.dead:
+        if self.has_ended and (self.counts.dead or self.counts.damaged):
             return ExitCode.DEAD_LETTERS
         return ExitCode.OK

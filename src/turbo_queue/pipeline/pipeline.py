@@ -34,6 +34,9 @@ from turbo_queue.settings import metrics_address
 from turbo_queue.signals import StopSignals
 from turbo_queue.systemd import Notifier
 
+#: Nobody has so many cores, and a slip such as 400000 would take the machine down.
+MOST_PROCESSES = 1_000
+
 
 class Pipeline:
     """Events from a source, through work in many processes, to a sink; at least once.
@@ -48,7 +51,7 @@ class Pipeline:
             iterator. Or a class: each process makes one object of it, and calls that. Or the name
             of either, `module:name`.
         sink: Where the results go.
-        processes: How many processes do the work; as many as there are cores.
+        processes: How many processes do the work, up to 1,000; as many as there are cores.
         folder: Where events wait between the processes; `./pipeline`. One for each pipeline.
         batched: The work takes a list of events, and gives None, or many results.
         records: The work takes `Record`s, with key, headers and timestamp; it may give such, too.
@@ -102,7 +105,7 @@ class Pipeline:
         metrics_host: str | None = None,
         traces: bool | None = None,
     ) -> None:
-        _check_number("processes", processes, 1, optional=True)
+        _check_number("processes", processes, 1, MOST_PROCESSES, optional=True)
         _check_number("attempts", attempts, 1)
         _check_number("batch_events", batch_events, 1)
         _check_seconds("retry_pause", retry_pause)
@@ -169,6 +172,8 @@ class Pipeline:
 
         Raises:
             PipelineFailed: it cannot start; the text says why.
+            SinkGone: nobody reads stdout any more, to which the sink writes; what was not written
+                waits in the folder.
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """
@@ -191,6 +196,8 @@ class Pipeline:
 
         Raises:
             PipelineFailed: it cannot start; the text says why.
+            SinkGone: nobody reads stdout any more, to which the sink writes; what was not written
+                waits in the folder.
             FolderRefused: the folder is not safe to use.
             FolderFailed: the folder cannot be used.
         """
@@ -295,11 +302,15 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _check_number(name: str, value: object, least: int, *, optional: bool = False) -> None:
+def _check_number(
+    name: str, value: object, least: int, most: int | None = None, *, optional: bool = False
+) -> None:
     if optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} on")
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= (most or value):
+        return
+    limit = "on" if most is None else f"to {most:,}"
+    raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} {limit}")
 
 
 def _check_seconds(name: str, value: object) -> None:

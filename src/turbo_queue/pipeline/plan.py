@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +126,7 @@ def load_work(work: Work) -> Callable[[Any], Any]:
     """The function or class that `work` is, or names as `module:name`.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or it is async.
 
     Example:
         >>> load_work("json:dumps")([1])
@@ -134,4 +135,17 @@ def load_work(work: Work) -> Callable[[Any], Any]:
     thing = found(work, Path.cwd()) if isinstance(work, str) else work
     if not callable(thing):
         raise SettingsError(f"the work is {work!r}; it must be a function or 'module:name'")
+    if _is_async(thing):
+        raise SettingsError(
+            f"the work is {work!r}, which is async, and nobody would await it; write a function "
+            f"without async, which may use asyncio.run"
+        )
     return thing
+
+
+def _is_async(work: Any) -> bool:
+    # The `__call__` of a class or an object is what is called for each event.
+    return any(
+        inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+        for called in (work, work.__call__)
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from turbo_queue.connectors.emptying import Emptying
 from turbo_queue.connectors.filling import Filling
 from turbo_queue.connectors.interface import Refused
-from turbo_queue.errors import BadEvent, PipelineFailed, TurboQueueError
+from turbo_queue.errors import BadEvent, PipelineFailed, SinkGone, TurboQueueError
 from turbo_queue.pipeline import failures
+from turbo_queue.pipeline.logs import show_logs
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.positions import PositionFile
 from turbo_queue.pipeline.tally import Tally
@@ -17,6 +18,22 @@ from turbo_queue.pipeline.working import Working
 from turbo_queue.producer import Producer
 from turbo_queue.records import Record
 from turbo_queue.worker_ends import Parent
+
+
+def begin(
+    parent: Parent, role: Callable[[Parent, Plan], None], plan: Plan, log_level: int | None
+) -> None:
+    """What each process runs first.
+
+    Args:
+        parent: The supervisor.
+        role: `read`, `work` or `write`.
+        plan: What the pipeline does.
+        log_level: From which level on the supervisor shows records, if it does; so does this one.
+    """
+    if log_level is not None:
+        show_logs(log_level)
+    role(parent, plan)
 
 
 def read(parent: Parent, plan: Plan) -> None:
@@ -63,8 +80,13 @@ def write(parent: Parent, plan: Plan) -> None:
             on_refused=bury,
             on_written=lambda events: tally.count(written=events),
         )
-        with _in_one_line("sink"):
-            emptying.run(on_open=parent.ready)
+        try:
+            with _in_one_line("sink"):
+                emptying.run(on_open=parent.ready)
+        except SinkGone as error:
+            tally.tell(gone=str(error))
+            parent.stopping.wait()
+            return
     tally.tell()
 
 

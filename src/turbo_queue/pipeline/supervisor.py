@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic
 
-from turbo_queue.errors import PipelineFailed, TurboQueueError, WorkerFailed
+from turbo_queue.bad_files import number_in
+from turbo_queue.errors import PipelineFailed, SinkGone, TurboQueueError, WorkerFailed
+from turbo_queue.folder import Folder
 from turbo_queue.pipeline import roles
 from turbo_queue.pipeline.condition import Condition, Crew, Stage
 from turbo_queue.pipeline.counts import Counts
 from turbo_queue.pipeline.failures import described
+from turbo_queue.pipeline.logs import shown_level
 from turbo_queue.pipeline.outcome import Outcome
 from turbo_queue.pipeline.plan import Plan
 from turbo_queue.pipeline.tally import Told, read_told
@@ -71,7 +74,11 @@ class Supervisor:
         self._restarts = 0
         self._is_started = False
         self._waiting = 0
+        self._bad_before: int | None = None
+        self._damaged = 0
         self._has_source_ended = threading.Event()
+        #: Why nothing can be written any more; empty while it can.
+        self._gone = ""
         #: When a process of each role has last told that it gets on.
         self._told_at: dict[str, float] = {}
         self._stage = Stage.STARTING
@@ -91,6 +98,8 @@ class Supervisor:
         Raises:
             PipelineFailed: one of them cannot; the others are ended.
         """
+        with suppress(TurboQueueError):  # The processes say what is wrong with the folders.
+            self._count_damaged()
         with ExitStack() as undo:
             try:
                 for group in self._groups().values():
@@ -116,12 +125,16 @@ class Supervisor:
     def _becomes_ready(self, group: WorkerGroup) -> bool:
         """Wait until it is ready; False if the end is wished for before."""
         while not group.wait_until_ready(LOOK_S):
-            if self._signals.is_wanted:
+            if self._signals.is_wanted or self._gone:
                 return False
         return True
 
     def run(self) -> Outcome:
-        """Wait until the source has ended or the end is wished for; then end with the flow."""
+        """Wait until the source has ended or the end is wished for; then end with the flow.
+
+        Raises:
+            SinkGone: the sink can never be written again.
+        """
         self._running_since = self._looked_at = monotonic()
         self._stage = Stage.RUNNING
         try:
@@ -139,6 +152,11 @@ class Supervisor:
             for group in self._groups().values():
                 group.join(0)
         self._look()
+        if self._gone:
+            raise SinkGone(
+                f"{self._gone}; about {self._waiting:,} events wait in {str(self._plan.folder)!r} "
+                f"for the next run"
+            )
         return self._outcome()
 
     def counts(self) -> Counts:
@@ -153,6 +171,7 @@ class Supervisor:
                 dead=told.dead,
                 waiting=self._waiting,
                 restarts=self._restarts,
+                damaged=self._damaged,
             )
 
     def condition(self) -> Condition:
@@ -190,6 +209,8 @@ class Supervisor:
             told.dead += more.dead
         if more.has_ended:
             self._has_source_ended.set()
+        self._gone = self._gone or more.gone
+        if more.has_ended or more.gone:
             self._signals.wake()
 
     def on_overdue(self, _worker: Worker) -> None:
@@ -230,7 +251,8 @@ class Supervisor:
     def _wait_for(self, condition: Callable[[], bool], share: float) -> None:
         if not self._is_started:
             return  # There may be nobody who could work.
-        while not condition() and self._has_time(share):
+        # What nobody will write is left where it is, as it can be done by the next run.
+        while not (condition() or self._gone) and self._has_time(share):
             self._pause(LOOK_S)
 
     def _end(self, group: WorkerGroup, share: float) -> None:
@@ -254,34 +276,49 @@ class Supervisor:
 
     def _pause(self, timeout_s: float) -> None:
         self._signals.pause(timeout_s)
-        if (heard := self._signals.count) > self._heard:
-            is_first, self._heard = self._heard == 0, heard
-            self._end_at = monotonic() + (self._grace_s if is_first and heard == 1 else 0.0)
-            if is_first:
-                self._on_ending()
-                logger.info(
-                    "ending: what was read is finished, or waits for the next run after %g s; a "
-                    "second signal ends it at once",
-                    self._grace_s,
-                    extra={"event": "pipeline.ending"},
-                )
+        if self._signals.count > self._heard or (self._gone and not self._is_end_wanted):
+            self._hear()
         if monotonic() >= self._look_at:
             self._look()
+
+    def _hear(self) -> None:
+        """The end is wished for, once more or for the first time."""
+        is_first, self._heard = not self._is_end_wanted, self._signals.count
+        self._end_at = monotonic() + (self._grace_s if is_first and self._heard <= 1 else 0.0)
+        if not is_first:
+            return
+        self._on_ending()
+        if not self._gone:  # That is told in the end.
+            logger.info(
+                "ending: what was read is finished, or waits for the next run after %g s; a "
+                "second signal ends it at once",
+                self._grace_s,
+                extra={"event": "pipeline.ending"},
+            )
 
     def _look(self) -> None:
         self._looked_at = monotonic()
         self._look_at = self._looked_at + COUNT_S
         try:
             self._plan.retries.recover()
-            queues = {queue.path: queue for queue in self._queues()}.values()
-            self._waiting = sum(map(_events_waiting, queues))
+            self._waiting = sum(map(_events_waiting, self._queues()))
+            self._count_damaged()
         except TurboQueueError as error:
             logger.warning("what waits cannot be counted: %s", error)
         self._on_look(self.counts())
 
+    def _count_damaged(self) -> None:
+        """Count what was set aside since the start: processes do that deep below their work."""
+        found = sum(number_in(Folder(queue.path).bad) for queue in self._queues())
+        if self._bad_before is None:
+            self._bad_before = found
+        self._damaged = max(self._damaged, found - self._bad_before)
+
     def _queues(self) -> list[Queue]:
         queues = [self._plan.incoming, self._plan.retries]
-        return queues if self._writer is None else [*queues, self._plan.outgoing]
+        if self._writer is not None:
+            queues.append(self._plan.outgoing)
+        return list({queue.path: queue for queue in queues}.values())
 
     def _groups(self) -> dict[str, WorkerGroup]:
         """Those that there are, by what they do, in the order of the flow."""
@@ -290,8 +327,8 @@ class Supervisor:
 
     def _group(self, role: Callable[..., None], count: int, name: str) -> WorkerGroup:
         return WorkerGroup(
-            role,
-            (self._plan,),
+            roles.begin,
+            (role, self._plan, shown_level()),
             count=count,
             watcher=self,
             start_method=self._start_method,

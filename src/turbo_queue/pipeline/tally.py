@@ -25,6 +25,7 @@ class Told(msgspec.Struct, array_like=True):
         retried: Tries that failed and will be repeated.
         dead: Events that went to the dead letters.
         has_ended: Whether the source has come to its end.
+        gone: Why the sink can never be written again; empty while it may be.
     """
 
     read: int = 0
@@ -33,6 +34,7 @@ class Told(msgspec.Struct, array_like=True):
     retried: int = 0
     dead: int = 0
     has_ended: bool = False
+    gone: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -74,9 +76,10 @@ class Tally:
         if now >= self._beat_at or (now >= self._tell_at and told != _NOTHING):
             self.tell()
 
-    def tell(self, *, has_ended: bool = False) -> None:
+    def tell(self, *, has_ended: bool = False, gone: str = "") -> None:
         """Tell now."""
         self._told.has_ended = has_ended
+        self._told.gone = gone
         self._send(_encode(self._told))
         self._told = Told()
         now = monotonic()

@@ -1,4 +1,4 @@
-"""Log records on stderr, for commands that run a user's code."""
+"""Log records on stderr, for a command that runs a user's code in many processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from turbo_queue.operate import output
+from turbo_queue.escapes import printable
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
 
@@ -18,18 +18,21 @@ _ERASE_LINE = "\r\x1b[2K"
 class _OneLineEach(logging.Formatter):
     """Escapes control characters, so that no event's text can pass for a record of its own."""
 
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+        self._begin = _ERASE_LINE if sys.stderr is not None and sys.stderr.isatty() else ""
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """See `logging.Formatter`."""
-        record.message = output.printable(record.message)
-        begin = _ERASE_LINE if output.err.is_terminal else ""
-        return begin + super().formatMessage(record)
+        record.message = printable(record.message)
+        return self._begin + super().formatMessage(record)
 
     def formatException(  # noqa: N802
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | Any
     ) -> str:
         """See `logging.Formatter`."""
         lines = super().formatException(ei).split("\n")
-        return "\n".join(f"  | {output.printable(line)}" for line in lines)
+        return "\n".join(f"  | {printable(line)}" for line in lines)
 
 
 def show_logs(level: int) -> None:
@@ -39,5 +42,15 @@ def show_logs(level: int) -> None:
         return
     root.setLevel(level)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLineEach(_FORMAT))
+    handler.setFormatter(_OneLineEach())
     root.addHandler(handler)
+
+
+def shown_level() -> int | None:
+    """The level from which on `show_logs` shows records in this process; None if it shows none.
+
+    For the processes that this one starts: those that are not forked know nothing of it.
+    """
+    root = logging.getLogger()
+    is_mine = any(isinstance(handler.formatter, _OneLineEach) for handler in root.handlers)
+    return root.level if is_mine else None
