@@ -209,6 +209,8 @@ def test_a_fork_beside_busy_threads_can_use_queues(tmp_path: Path, processes: Pr
                 os._exit(0)
             print(os.waitpid(pid, 0)[1])
         done.set()
+        for thread in threads:
+            thread.join()
         """,
         str(tmp_path),
     )
