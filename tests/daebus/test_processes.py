@@ -20,6 +20,7 @@ from daebus import (
     RemoteError,
     SettingsError,
 )
+from daebus.channels import control_channel
 from fixtures import process_handlers
 from fixtures.listening import Subscriber
 from fixtures.waiting import eventually
@@ -213,9 +214,9 @@ def test_an_app_can_be_started_again(start: Start, service_name: str) -> None:
     assert caller.call("pid") != first
 
 
-def cancel(app: Daebus, request_id: str) -> None:
-    for runner in app._lifecycle._parts.runners:
-        runner.cancel(request_id)
+def cancel(url: str, service: str, request_id: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.publish(control_channel(service), json.dumps({"cancel": request_id}))
 
 
 def ask(url: str, service: str, request: dict[str, object]) -> None:
@@ -229,14 +230,15 @@ def test_a_cancelled_request_is_ended_whether_it_runs_or_waits(
     app = make_app(processes=1)
     caller = start(app)
     first = caller.call("pid")
+    eventually(lambda: app.stats().in_progress == 0)
     payload = {"path": str(tmp_path / "begun")}
 
     with Subscriber(url, "caller_raw") as replies:
         ask(url, service_name, {"action": "sleep", "payload": {"seconds": 60}, "request_id": "1"})
         ask(url, service_name, {"action": "hold_the_gil", "payload": payload, "request_id": "2"})
         eventually(lambda: (app.stats().in_progress, app.stats().backlog) == (1, 1))
-        cancel(app, "2")
-        cancel(app, "1")
+        cancel(url, service_name, "2")
+        cancel(url, service_name, "1")
         told = [replies.next() for _ in range(2)]
 
     assert [(reply["request_id"], reply["code"]) for reply in told] == [
