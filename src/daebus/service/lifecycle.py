@@ -25,7 +25,7 @@ log = get_logger(__name__)
 #: How long a start may take to reach the server, in seconds.
 START_S = 10.0
 
-#: What the on_stop functions, and then the last replies, may take beyond the grace time, in seconds.
+#: What the on_stop functions, and then the last replies, may take beyond the grace time (seconds).
 #: With what cancelling async handlers takes it is less than the second that was promised.
 LAST_WORDS_S = 0.3
 
