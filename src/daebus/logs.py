@@ -105,8 +105,8 @@ def shown_level() -> int | None:
 class Incidents:
     """Counts what goes wrong by kind, and logs each kind once a burst instead of once a message.
 
-    Safe from any thread. `flush` is called now and then by whoever owns it, to say how many more
-    there were.
+    Safe from any thread. A burst that is over is ended by `flush`, which whoever owns it may call
+    now and then, or by the next incident of its kind; then it is told how many more there were.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -126,10 +126,11 @@ class Incidents:
         now = monotonic()
         with self._lock:
             self._counts[kind] += count
-            since, silent = self._bursts.get(kind, (0.0, 0))
-            begins = since == 0.0
+            since, silent = self._bursts.get(kind, (float("-inf"), 0))
+            begins = now - since >= BURST_S
             self._bursts[kind] = (now, 0) if begins else (since, silent + count)
         if begins:
+            self._tell_of_more(kind, silent)
             self._log.warning(
                 "%s", text if isinstance(text, str) else text(), extra={"event": kind}
             )
@@ -146,12 +147,13 @@ class Incidents:
             for kind in over:
                 del self._bursts[kind]
         for kind, silent in over.items():
-            if silent:
-                self._log.warning(
-                    "%s: %d more in the last seconds", kind, silent, extra={"event": kind}
-                )
+            self._tell_of_more(kind, silent)
 
     def counts(self) -> dict[str, int]:
         """How many incidents there were, by kind."""
         with self._lock:
             return dict(self._counts)
+
+    def _tell_of_more(self, kind: str, silent: int) -> None:
+        if silent:
+            self._log.warning("%s: %d more since then", kind, silent, extra={"event": kind})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from daebus import Daebus, DaebusCaller, direct_logger, logger
+from daebus import Daebus, DaebusCaller, direct_logger, logger, logs
 from daebus.logs import Incidents, get_logger
 
 Start = Callable[[Daebus], DaebusCaller]
@@ -96,6 +96,19 @@ def test_a_burst_is_logged_when_it_begins_and_when_it_ends(
     assert caplog.messages == [
         "refused a message",
         "made when needed",
-        "bad_message: 999 more in the last seconds",
+        "bad_message: 999 more since then",
     ]
     assert incidents.counts() == {"bad_message": 1000, "other": 1}
+
+
+def test_a_burst_that_nobody_ends_is_ended_by_the_next_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incidents = Incidents(get_logger("daebus.test"))
+    incidents.report("bad_message", "the first")
+    incidents.report("bad_message", "the second")
+
+    monkeypatch.setattr(logs, "BURST_S", 0.0)
+    incidents.report("bad_message", "the third")
+
+    assert caplog.messages == ["the first", "bad_message: 1 more since then", "the third"]

@@ -51,7 +51,6 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.most:
-            _incidents.flush()
             _incidents.report(
                 "connections_full",
                 f"{self.most:,} connections are open, which is as many as may be: more are refused",

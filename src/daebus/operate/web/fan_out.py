@@ -59,7 +59,6 @@ class Listener:
         if len(self._messages) > MAX_MESSAGES or self._bytes > MAX_BYTES:
             self._is_too_slow = True
             self._messages.clear()
-            self._fan_out.incidents.flush()  # Else what is told once is never told again.
             self._fan_out.incidents.report(
                 "slow_listener", f"a listener to {self.names} reads too slowly, and is ended"
             )
