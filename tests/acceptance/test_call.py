@@ -97,6 +97,16 @@ def test_a_payload_that_is_no_json_is_a_typo() -> None:
         assert "Traceback" not in done.err
 
 
+def test_no_time_to_wait_is_a_typo() -> None:
+    given = ["0", "-1", "soon"]
+
+    ends = daebus_each(["call", "any", "action", "--timeout", timeout] for timeout in given)
+
+    for done in ends:
+        assert done.code == 2
+        assert "'--timeout'" in done.err
+
+
 ADDRESSES = {
     "redis://:secret@localhost:1/0": 3,
     "redis://u:sec/ret@localhost": 2,

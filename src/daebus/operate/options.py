@@ -86,6 +86,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="SECONDS",
+        min=0.001,
         help="How long to wait for a response, and for each further one. "
         "Else the environment's DAEBUS_TIMEOUT, else 30.",
         show_default=False,
