@@ -12,7 +12,8 @@ import socket
 import ssl
 import struct
 import threading
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import redis
@@ -124,43 +125,50 @@ def client(url: str, *, protocol: int = 3, timeout_s: float = CONNECT_TIMEOUT_S)
         raise _unreadable(url, error) from None
 
 
-class Wire(Protocol):
+class Wire(ABC):
     """A connected socket, as the link uses it: receives wait, sends never do."""
 
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    @abstractmethod
     def receive_into(self, buffer: bytearray) -> int:
         """Receive what is there, at least one byte; -1 when nothing came for `RECEIVE_WAIT_S`.
 
         Raises:
             OSError: the connection is broken; closed by the other side too.
         """
-        ...
 
+    @abstractmethod
     def send(self, data: bytes | memoryview) -> int:
         """Send as much as fits into the socket's buffer now, maybe nothing."""
-        ...
 
     def wait_writable(self, timeout_s: float) -> bool:
         """Wait until `send` can go on."""
-        ...
+        return _poll(self._sock, select.POLLOUT, timeout_s)
 
     def wait_readable(self, timeout_s: float) -> bool:
         """Wait until there is something to receive."""
-        ...
+        return _poll(self._sock, select.POLLIN, timeout_s)
 
     def close(self) -> None:
         """Close; a receive in another thread ends."""
-        ...
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)  # close() alone does not wake that thread.
+        except OSError:
+            pass  # It was not connected any more.
+        self._sock.close()
 
     def abandon(self) -> None:
         """Close this process's end only: the parent of a fork goes on with the connection."""
-        ...
+        self._sock.close()
 
 
-class PlainWire:
+class PlainWire(Wire):
     """A TCP or unix socket. The kernel itself ends a receive that waits: one system call."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        super().__init__(sock)
         sock.settimeout(None)
         timeval = struct.pack("ll", int(RECEIVE_WAIT_S), int(RECEIVE_WAIT_S % 1 * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
@@ -182,28 +190,12 @@ class PlainWire:
         except BlockingIOError:
             return 0
 
-    def wait_writable(self, timeout_s: float) -> bool:
-        """See `Wire`."""
-        return _poll(self._sock, select.POLLOUT, timeout_s)
 
-    def wait_readable(self, timeout_s: float) -> bool:
-        """See `Wire`."""
-        return _poll(self._sock, select.POLLIN, timeout_s)
-
-    def close(self) -> None:
-        """See `Wire`."""
-        _close(self._sock)
-
-    def abandon(self) -> None:
-        """See `Wire`."""
-        self._sock.close()
-
-
-class TlsWire:
+class TlsWire(Wire):
     """A TLS socket. OpenSSL's object is not made for two threads at once, so a lock guards it."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._lock = threading.Lock()
         sock.settimeout(0)
 
@@ -229,36 +221,11 @@ class TlsWire:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
 
-    def wait_writable(self, timeout_s: float) -> bool:
-        """See `Wire`."""
-        return _poll(self._sock, select.POLLOUT, timeout_s)
-
-    def wait_readable(self, timeout_s: float) -> bool:
-        """See `Wire`."""
-        return _poll(self._sock, select.POLLIN, timeout_s)
-
-    def close(self) -> None:
-        """See `Wire`."""
-        _close(self._sock)
-
-    def abandon(self) -> None:
-        """See `Wire`."""
-        self._sock.close()
-
 
 def _poll(sock: socket.socket, events: int, timeout_s: float) -> bool:
     poller = select.poll()
     poller.register(sock, events)
     return bool(poller.poll(timeout_s * 1000))
-
-
-def _close(sock: socket.socket) -> None:
-    """Close for both directions, because close() alone does not wake a thread that receives."""
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # It was not connected any more.
-    sock.close()
 
 
 def connect(url: str, name: str) -> Wire:
