@@ -253,8 +253,16 @@ def test_a_service_calls_others_and_closing_its_callers_does_no_harm(
     program = f"{IMPORTS}\n{block('p08_register_user.py')}\napp.run('seed_p08')"
     service = serve(processes, program)
 
+    results = []
     with DaebusCaller("seed_p08") as caller:
-        results = [caller.call("register_user", {"name": "Ada", "email": "a@b"}) for _ in range(2)]
+
+        def handled() -> int:
+            return caller.call("daebus.stats")["figures"]["register_user"]["handled"]
+
+        for number in (1, 2):
+            results.append(caller.call("register_user", {"name": "Ada", "email": "a@b"}))
+            # It closes the callers of all handlers, after its response.
+            eventually(lambda number=number: handled() == number)
         with pytest.raises(RemoteError, match="User creation failed: no name"):
             caller.call("register_user", {"email": "a@b"})
 

@@ -259,7 +259,11 @@ class DaebusCaller:
     # --- the connection ---
 
     def close(self) -> None:
-        """Give the connection back; the last caller closes it. The next call connects again."""
+        """Give the connection back; the last caller closes it. The next call connects again.
+
+        What then is under way in other threads ends with `ServiceUnavailable`: handlers that share
+        a caller leave it open, or close it in an `on_stop` function.
+        """
         self._calling.close()
 
     def __enter__(self) -> Self:
