@@ -257,7 +257,8 @@ def test_a_service_calls_others_and_closing_its_callers_does_no_harm(
     with DaebusCaller("seed_p08") as caller:
 
         def handled() -> int:
-            return caller.call("daebus.stats")["figures"]["register_user"]["handled"]
+            figures = caller.call("daebus.stats")["figures"]  # Of what was handled, once it was.
+            return figures["register_user"]["handled"] if "register_user" in figures else 0
 
         for number in (1, 2):
             results.append(caller.call("register_user", {"name": "Ada", "email": "a@b"}))
