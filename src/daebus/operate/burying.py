@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -80,7 +80,7 @@ def list_dead(
     letters = iter(_letters(service, url, spool))
     if as_json:
         for letter in islice(letters, limit):
-            output.show_json(_summary(letter))
+            output.show_json(letter.summary())
         return
     shown = list(islice(letters, limit or USUAL_LIMIT))
     if not shown:
@@ -122,7 +122,7 @@ def show_dead(
             {"message_id": one.message_id, "channel": one.channel, "message": one.value}
             for one in letter.messages
         ]
-        output.show_json({**_summary(letter), "contents": contents})
+        output.show_json({**letter.summary(), "contents": contents})
         return
     for title, value in (
         ("id", letter.letter_id),
@@ -251,20 +251,6 @@ def _unknown(service: str, ids: list[str]) -> typer.Exit:
     return typer.Exit(ExitCode.ERROR)
 
 
-def _summary(letter: Letter) -> dict[str, Any]:
-    first = letter.messages[0] if letter.messages else None
-    return {
-        "id": letter.letter_id,
-        "where": letter.kind,
-        "action": first.action if first else None,
-        "channel": first.channel if first else None,
-        "reason": letter.reason,
-        "deliveries": letter.deliveries,
-        "at": letter.at,
-        "messages": len(letter.messages),
-    }
-
-
 def _table(letters: list[Letter]) -> Table:
     table = output.table(
         "ID",
@@ -277,7 +263,7 @@ def _table(letters: list[Letter]) -> Table:
         wrapping={"FOR", "REASON"},
     )
     for letter in letters:
-        facts = _summary(letter)
+        facts = letter.summary()
         name, channel = facts["action"], facts["channel"]
         target = f"channel {channel}" if channel is not None else f"action {name or '?'}"
         more = f" and {len(letter.messages) - 1} more" if len(letter.messages) > 1 else ""

@@ -63,6 +63,20 @@ class Letter:
     #: The first is the one that failed.
     messages: list[Message]
 
+    def summary(self) -> dict[str, Any]:
+        """What a list of letters tells of this one, for JSON."""
+        first = self.messages[0] if self.messages else None
+        return {
+            "id": self.letter_id,
+            "where": self.kind,
+            "action": first.action if first else None,
+            "channel": first.channel if first else None,
+            "reason": self.reason,
+            "deliveries": self.deliveries,
+            "at": self.at,
+            "messages": len(self.messages),
+        }
+
 
 @dataclass(frozen=True)
 class DeadLetters:

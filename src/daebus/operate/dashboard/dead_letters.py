@@ -141,17 +141,7 @@ def _whole(letters: AnyLetters, letter_id: str) -> dict[str, Any] | None:
 
 def _summary(letter: Letter) -> dict[str, Any]:
     first = letter.messages[0] if letter.messages else None
-    return {
-        "id": letter.letter_id,
-        "where": letter.kind,
-        "action": first.action if first else None,
-        "channel": first.channel if first else None,
-        "reason": letter.reason,
-        "deliveries": letter.deliveries,
-        "at": letter.at,
-        "messages": len(letter.messages),
-        "message_id": first.message_id if first else None,
-    }
+    return {**letter.summary(), "message_id": first.message_id if first else None}
 
 
 def _json(value: Any) -> Response:
